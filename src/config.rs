@@ -3,7 +3,16 @@
 //! `file.rs` reads the TOML text into these types and names every fault with its dotted path and line; nothing else
 //! makes a `Config`. Defaults come from `config/default.toml`, which is part of the binary.
 
+mod credential;
+mod expand;
 pub mod file;
+mod headers;
+mod hosts;
+mod matching;
+mod route;
+mod sections;
+mod tree;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -3,6 +3,10 @@
 //! A reader asks for each field it knows; [`Fields::finish`] makes a fault of each one it was not asked for. So one
 //! answer can name all that is wrong, each by its JSON pointer (RFC 6901), and nothing unknown is ever ignored.
 
+pub mod entries;
+pub mod rates;
+pub mod slugs;
+
 use std::fmt;
 
 use serde_json::{Map, Value};

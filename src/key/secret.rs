@@ -51,6 +51,11 @@ impl NewSecret {
             .then(|| Self(Zeroizing::new(text.to_owned())))
     }
 
+    /// Takes over an admin token that the operator chose. `None` where its characters cannot be sent.
+    pub fn given(text: &str) -> Option<Self> {
+        can_be_secret(text.as_bytes()).then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
     /// The plaintext, for the one answer that shows it.
     pub fn expose(&self) -> &str {
         &self.0

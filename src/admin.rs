@@ -1,0 +1,87 @@
+//! The admin listener: the API under `/api/v1`, metrics and health. Handlers parse, call `manage`, serialise; nothing
+//! else. It has a runtime of its own, so that a busy gateway does not keep an operator out.
+
+mod auth;
+mod cursor;
+mod document;
+mod health;
+mod keys;
+mod problem;
+mod server;
+pub mod tls;
+mod usage;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+
+use crate::config::MetricsAccess;
+use crate::manage::{Manage, ManageError};
+use crate::metrics::Metrics;
+pub use problem::Problem;
+pub use server::serve;
+
+/// The largest body of a call, in bytes.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// The largest body of an import, in bytes.
+const MAX_IMPORT_BYTES: usize = 16 << 20;
+
+/// Says whether the gateway is ready.
+#[async_trait]
+pub trait Ready: Send + Sync + std::fmt::Debug {
+    /// Ready, or why not.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn ready(&self) -> Result<(), String>;
+}
+
+/// What handlers need.
+#[derive(Debug, Clone)]
+pub struct AdminState {
+    /// The service.
+    pub manage: Arc<Manage>,
+    /// The series.
+    pub metrics: Arc<Metrics>,
+    /// Who may read them.
+    pub metrics_access: MetricsAccess,
+    /// Whether the gateway is ready.
+    pub readiness: Arc<dyn Ready>,
+}
+
+/// Every route of the listener.
+pub fn router(state: AdminState) -> Router {
+    let api = Router::new()
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/import", post(keys::import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))
+        .route("/keys/{id}", get(keys::show).patch(keys::edit).delete(keys::delete))
+        .route("/keys/{id}/enable", post(keys::enable))
+        .route("/keys/{id}/disable", post(keys::disable))
+        .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/usage", get(usage::report));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/metrics", get(health::metrics))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(state.clone(), problem::finish))
+        .with_state(state)
+}
+
+/// Runs a call of the service on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    manage: &Arc<Manage>,
+    call: impl FnOnce(&Manage) -> Result<T, ManageError> + Send + 'static,
+) -> Result<T, Problem> {
+    let manage = Arc::clone(manage);
+    match tokio::task::spawn_blocking(move || call(&manage)).await {
+        Ok(done) => done.map_err(Problem::from),
+        Err(_) => Err(Problem::internal("the call broke off")),
+    }
+}

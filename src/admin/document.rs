@@ -1,0 +1,124 @@
+//! Bodies and query parameters of admin calls.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::AdminState;
+use super::problem::Problem;
+use crate::document::{Faults, Fields};
+use crate::key::KeyId;
+
+/// A JSON body; null where there is none.
+pub(super) struct Document(pub(super) Value);
+
+impl FromRequest<AdminState> for Document {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| unreadable(&error))?;
+        if bytes.is_empty() {
+            return Ok(Self(Value::Null));
+        }
+        // Its message would quote the body, which may hold a secret; the place is enough.
+        let parsed = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem::bad_request(format!("The body is not JSON, at line {} column {}.", error.line(), error.column()))
+        });
+        parsed.map(Self)
+    }
+}
+
+/// A text body.
+pub(super) struct Text(pub(super) String);
+
+impl FromRequest<AdminState> for Text {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| unreadable(&error))?;
+        let text = String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
+        Ok(Self(text))
+    }
+}
+
+fn unreadable(error: &BytesRejection) -> Problem {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = "The body is larger than this call takes.";
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", detail);
+    }
+    Problem::bad_request("The body broke off.")
+}
+
+/// The key of the path. What is no key ID is no key: 404.
+pub(super) struct KeyPath(pub(super) KeyId);
+
+impl FromRequestParts<AdminState> for KeyPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(text) = path.map_err(|_| Problem::bad_request("The path is not well-formed."))?;
+        text.parse().map(Self).map_err(|_| {
+            let detail = "No key has this ID; a key ID is `key_` and 26 characters.";
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)
+        })
+    }
+}
+
+/// The query parameters, read as a document is: each fault is named, and nothing unknown is ignored.
+pub(super) struct Params(Value);
+
+impl FromRequestParts<AdminState> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Query(pairs) = pairs.map_err(|_| Problem::bad_request("The query is not well-formed."))?;
+        let (mut map, mut faults) = (Map::new(), Faults::default());
+        for (name, value) in pairs {
+            if map.insert(name.clone(), Value::String(value)).is_some() {
+                faults.add(format!("/{name}"), "is given twice");
+            }
+        }
+        if faults.is_empty() { Ok(Self(Value::Object(map))) } else { Err(Problem::invalid(&faults)) }
+    }
+}
+
+impl Params {
+    /// Reads the parameters.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, Problem> {
+        let mut faults = Faults::default();
+        let value = Fields::open(&self.0, "", &mut faults).map(|mut fields| {
+            let value = read(&mut fields);
+            fields.finish();
+            value
+        });
+        faults.or_else_all(value).map_err(|faults| Problem::invalid(&faults))
+    }
+}
+
+/// A parameter's text.
+pub(super) fn word(value: &Value) -> Result<String, String> {
+    crate::document::text(value, 1, 200)
+}
+
+/// A parameter that is a whole number.
+pub(super) fn number(value: &Value, least: usize, most: usize) -> Result<usize, String> {
+    let parsed = crate::document::string(value)?.parse::<usize>();
+    parsed.ok().filter(|n| (least..=most).contains(n)).ok_or_else(|| format!("must be from {least} to {most}"))
+}
+
+/// A parameter that is an RFC 3339 time.
+pub(super) fn time(value: &Value) -> Result<crate::clock::Timestamp, String> {
+    crate::clock::Timestamp::parse_rfc3339(crate::document::string(value)?)
+        .ok_or_else(|| "must be an RFC 3339 time, such as 2026-11-21T13:00:00Z".into())
+}
+
+/// `If-Match`, if it was sent.
+pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
+    let values: Vec<&str> = headers.get_all(header::IF_MATCH).iter().filter_map(|v| v.to_str().ok()).collect();
+    (!values.is_empty()).then(|| values.join(","))
+}

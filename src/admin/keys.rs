@@ -1,0 +1,196 @@
+//! `/api/v1/keys`: parse, call the service, answer.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::document::{Document, KeyPath, Params, Text, if_match, number, time, word};
+use super::problem::Problem;
+use super::{AdminState, blocking, cursor};
+use crate::document::{self, Fields};
+use crate::key::{KeyId, Status, Switch};
+use crate::manage::keys::Issued;
+use crate::manage::list::{Filter, MAX_LIMIT, Query, Sort};
+use crate::manage::view::KeyView;
+use crate::manage::{Actor, import};
+
+type Answer = Result<Response, Problem>;
+
+pub(super) async fn list(State(state): State<AdminState>, actor: Actor, params: Params) -> Answer {
+    let query = params.read(read_query)?;
+    let sort = query.sort;
+    let page = blocking(&state.manage, move |manage| manage.list_keys(&actor, &query)).await?;
+    let body = json!({
+        "items": page.items.iter().map(KeyView::to_json).collect::<Vec<_>>(),
+        "next_cursor": page.next.as_ref().map(|cursor| cursor::write(cursor, sort)),
+        "prev_cursor": page.previous.as_ref().map(|cursor| cursor::write(cursor, sort)),
+        "total": page.total,
+    });
+    Ok(Json(body).into_response())
+}
+
+fn read_query(fields: &mut Fields<'_>) -> Query {
+    let filter = Filter {
+        status: fields.read("status", |v| {
+            Status::parse(document::string(v)?)
+                .ok_or_else(|| "must be active, disabled, expired or revoked".into())
+        }),
+        owner: fields.read("owner", word),
+        environment: fields.read("environment", word),
+        role: fields.read("role", word),
+        tag: fields.read("tag", word),
+        q: fields.read("q", word),
+        unused_since: fields.read("unused_since", time),
+    };
+    let sort = fields.read("sort", |v| {
+        let words = || Sort::ALL.map(Sort::as_str).join(", ");
+        Sort::parse(document::string(v)?).ok_or_else(|| format!("must be one of {}", words()))
+    });
+    let sort = sort.unwrap_or_default();
+    let limit = fields.read("limit", |v| number(v, 1, MAX_LIMIT));
+    let cursor = fields.read("cursor", |v| {
+        cursor::read(document::string(v)?, sort).ok_or_else(|| "is no cursor of a list in this order".into())
+    });
+    Query { filter, sort, cursor, limit }
+}
+
+pub(super) async fn create(State(state): State<AdminState>, actor: Actor, Document(body): Document) -> Answer {
+    let issued = blocking(&state.manage, move |manage| manage.create_key(&actor, &body)).await?;
+    let location = format!("/api/v1/keys/{}", issued.view.key.id);
+    let mut response = show_secret(StatusCode::CREATED, &issued);
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+pub(super) async fn show(State(state): State<AdminState>, actor: Actor, KeyPath(id): KeyPath) -> Answer {
+    let view = blocking(&state.manage, move |manage| manage.key(&actor, id)).await?;
+    Ok(show_key(&view))
+}
+
+pub(super) async fn edit(
+    State(state): State<AdminState>,
+    actor: Actor,
+    KeyPath(id): KeyPath,
+    headers: HeaderMap,
+    Document(patch): Document,
+) -> Answer {
+    let etag = if_match(&headers);
+    let view = blocking(&state.manage, move |manage| manage.edit_key(&actor, id, &patch, etag.as_deref())).await?;
+    Ok(show_key(&view))
+}
+
+pub(super) async fn delete(
+    State(state): State<AdminState>,
+    actor: Actor,
+    KeyPath(id): KeyPath,
+    headers: HeaderMap,
+) -> Answer {
+    let etag = if_match(&headers);
+    blocking(&state.manage, move |manage| manage.delete_key(&actor, id, etag.as_deref())).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn enable(
+    state: State<AdminState>,
+    actor: Actor,
+    KeyPath(id): KeyPath,
+    headers: HeaderMap,
+    Document(body): Document,
+) -> Answer {
+    switch(state, actor, id, &headers, &body, Switch::On).await
+}
+
+pub(super) async fn disable(
+    state: State<AdminState>,
+    actor: Actor,
+    KeyPath(id): KeyPath,
+    headers: HeaderMap,
+    Document(body): Document,
+) -> Answer {
+    switch(state, actor, id, &headers, &body, Switch::Off).await
+}
+
+async fn switch(
+    State(state): State<AdminState>,
+    actor: Actor,
+    id: KeyId,
+    headers: &HeaderMap,
+    body: &Value,
+    switch: Switch,
+) -> Answer {
+    refuse_fields(body)?;
+    let etag = if_match(headers);
+    let view =
+        blocking(&state.manage, move |manage| manage.switch_key(&actor, id, switch, etag.as_deref())).await?;
+    Ok(show_key(&view))
+}
+
+pub(super) async fn rotate(
+    State(state): State<AdminState>,
+    actor: Actor,
+    KeyPath(id): KeyPath,
+    headers: HeaderMap,
+    Document(body): Document,
+) -> Answer {
+    let etag = if_match(&headers);
+    let issued =
+        blocking(&state.manage, move |manage| manage.rotate_key(&actor, id, &body, etag.as_deref())).await?;
+    Ok(show_secret(StatusCode::OK, &issued))
+}
+
+pub(super) async fn revoke(
+    State(state): State<AdminState>,
+    actor: Actor,
+    KeyPath(id): KeyPath,
+    headers: HeaderMap,
+    Document(body): Document,
+) -> Answer {
+    let etag = if_match(&headers);
+    let view =
+        blocking(&state.manage, move |manage| manage.revoke_key(&actor, id, &body, etag.as_deref())).await?;
+    Ok(show_key(&view))
+}
+
+/// `POST /keys/import`: JSON Lines, each imported whole or not at all.
+pub(super) async fn import(State(state): State<AdminState>, actor: Actor, Text(body): Text) -> Answer {
+    if body.lines().count() > import::MAX_LINES {
+        return Err(Problem::bad_request(format!("One call takes {} lines.", import::MAX_LINES)));
+    }
+    let report = blocking(&state.manage, move |manage| manage.import_keys(&actor, body.lines(), 1)).await?;
+    let refused = |(line, detail): &(u64, String)| json!({"line": line, "detail": detail});
+    let refused: Vec<Value> = report.refused.iter().map(refused).collect();
+    Ok(Json(json!({"imported": report.imported, "refused": refused})).into_response())
+}
+
+/// For calls that take no fields.
+fn refuse_fields(body: &Value) -> Result<(), Problem> {
+    if body.is_null() {
+        return Ok(());
+    }
+    let mut faults = document::Faults::default();
+    if let Some(fields) = Fields::open(body, "", &mut faults) {
+        fields.finish();
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(&faults)) }
+}
+
+fn show_key(view: &KeyView) -> Response {
+    with_etag(Json(view.to_json()).into_response(), view)
+}
+
+/// The one answer that shows a secret. `Cache-Control: no-store` is on every answer of this listener.
+fn show_secret(status: StatusCode, issued: &Issued) -> Response {
+    let body = json!({"key": issued.view.to_json(), "secret": issued.secret.expose()});
+    with_etag((status, Json(body)).into_response(), &issued.view)
+}
+
+fn with_etag(mut response: Response, view: &KeyView) -> Response {
+    if let Ok(etag) = HeaderValue::try_from(view.etag()) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+}

@@ -1,0 +1,212 @@
+//! The decision: may this request pass? Synchronous, in memory, without I/O.
+//!
+//! [`Judge::admit`] is the only maker of a [`Permit`], and the proxy forwards nothing without one (or a public route's
+//! [`Passage::Public`]). The order of the rules is the contract's: credential, key, address, environment, scopes,
+//! limits, body. All limits are looked at before any is charged.
+
+pub mod authorize;
+pub mod credential;
+pub mod denial;
+pub mod policy;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::clock::{Monotonic, Timestamp};
+use crate::config::Access;
+use crate::key::Superseded;
+use crate::key::secret::{Presented, SecretHasher};
+use crate::limit::{Entered, Rate, Standing};
+use crate::snapshot::{Entry, Found, Snapshot};
+use crate::usage::quota::Quotas;
+use denial::Denial;
+use policy::Policy;
+
+/// What is judged: a request whose route is known, and whose target is the one that will be forwarded.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What its route asks.
+    pub policy: &'a Policy,
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// Its target's query, raw.
+    pub query: Option<&'a [u8]>,
+    /// The client's address, behind trusted proxies.
+    pub address: IpAddr,
+    /// The length of the body, where the head says one.
+    pub declared_body: Option<u64>,
+}
+
+/// When it is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For expiries and calendars.
+    pub wall: Timestamp,
+    /// For rates.
+    pub monotonic: Monotonic,
+}
+
+/// A request that may pass.
+#[derive(Debug)]
+pub enum Passage {
+    /// Its route is public.
+    Public,
+    /// Its key may do this.
+    Keyed(Permit),
+}
+
+/// Proof that a key may do this. It holds a place among the key's concurrent requests until it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    found: Found,
+    retiring: Option<Superseded>,
+    standings: Vec<Standing>,
+}
+
+impl Permit {
+    /// The key.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.found.entry
+    }
+
+    /// The key and which of its secrets was used.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// Set where the secret used was rotated away and its grace still runs.
+    pub fn retiring(&self) -> Option<Superseded> {
+        self.retiring
+    }
+
+    /// Where the key stands with its limits, after this request.
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.found.entry.live.in_flight.leave();
+    }
+}
+
+/// A request that may not pass.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub denial: Denial,
+    /// The key, where it was known: the refusal counts on it.
+    pub found: Option<Found>,
+    /// Where the key stands with its limits, where they were looked at.
+    pub standings: Vec<Standing>,
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self { denial, found: None, standings: Vec::new() }
+    }
+}
+
+/// What a decision is made from.
+#[derive(Debug)]
+pub struct Judge {
+    snapshot: Arc<Snapshot>,
+    hasher: SecretHasher,
+    quotas: Arc<Quotas>,
+    prefix: String,
+}
+
+impl Judge {
+    /// Judges by these; `prefix` is what secrets start with, for hints.
+    pub fn new(snapshot: Arc<Snapshot>, hasher: SecretHasher, quotas: Arc<Quotas>, prefix: String) -> Self {
+        Self { snapshot, hasher, quotas, prefix }
+    }
+
+    /// Decides.
+    ///
+    /// # Errors
+    /// The first rule that says no, with the key where it was known.
+    pub fn admit(&self, request: &Request<'_>, now: Moment) -> Result<Passage, Refusal> {
+        let policy = request.policy;
+        if policy.access == Access::Public {
+            return match too_large(request) {
+                Some(denial) => Err(denial.into()),
+                None => Ok(Passage::Public),
+            };
+        }
+        let text = credential::find(policy, request.headers, request.query)?;
+        let presented = credential::present(&text)?;
+        let found = self.known(presented)?;
+        let refuse = |denial, standings| Refusal { denial, found: Some(found.clone()), standings };
+        authorize::authorize(&found, policy, request.address, now.wall).map_err(|d| refuse(d, Vec::new()))?;
+        let limits = Limits { quotas: &self.quotas, found: &found, rates: rates(&found.entry, policy), now };
+        limits.take(request).map(Passage::Keyed).map_err(|denial| refuse(denial, limits.standings()))
+    }
+
+    fn known(&self, presented: Presented<'_>) -> Result<Found, Denial> {
+        self.hasher
+            .candidates(presented)
+            .find_map(|digest| self.snapshot.find(&digest))
+            .ok_or_else(|| Denial::InvalidKey(presented.hint(&self.prefix)))
+    }
+}
+
+/// The key's own rates, else the route's.
+fn rates<'a>(entry: &'a Entry, policy: &'a Policy) -> &'a [Rate] {
+    if entry.rights.rates.is_empty() { &policy.rates } else { &entry.rights.rates }
+}
+
+fn too_large(request: &Request<'_>) -> Option<Denial> {
+    let most = request.policy.max_body?.get();
+    request.declared_body.filter(|length| *length > most).map(|_| Denial::BodyTooLarge(most))
+}
+
+/// The limits that one request meets.
+struct Limits<'a> {
+    quotas: &'a Quotas,
+    found: &'a Found,
+    rates: &'a [Rate],
+    now: Moment,
+}
+
+impl Limits<'_> {
+    /// Looks at every limit, takes a place, then charges. Where a charge fails because another request was faster,
+    /// what was charged before it is given back.
+    fn take(&self, request: &Request<'_>) -> Result<Permit, Denial> {
+        let entry = &self.found.entry;
+        let (live, quotas) = (&entry.live, &entry.rights.quotas);
+        live.cells.peek(self.rates, self.now.monotonic).map_err(Denial::RateLimited)?;
+        self.quotas.peek(entry, self.now.wall)?;
+        if live.in_flight.enter(entry.rights.max_concurrent) == Entered::Full {
+            return Err(Denial::TooManyConcurrent(entry.rights.max_concurrent.map_or(0, Into::into)));
+        }
+        let mut permit = Permit { found: self.found.clone(), retiring: None, standings: Vec::new() };
+        if let Some(denial) = too_large(request) {
+            return Err(denial);
+        }
+        if !quotas.is_empty() {
+            self.quotas.charge(entry, self.now.wall)?;
+        }
+        match live.cells.charge(self.rates, self.now.monotonic) {
+            Ok(standings) => permit.standings = standings,
+            Err(exceeded) => {
+                self.quotas.refund(entry, self.now.wall);
+                return Err(Denial::RateLimited(exceeded));
+            }
+        }
+        permit.standings.extend(self.quotas.standings(entry, self.now.wall));
+        permit.retiring = entry.superseded(self.found.version);
+        Ok(permit)
+    }
+
+    /// Where the key stands, without charging.
+    fn standings(&self) -> Vec<Standing> {
+        let entry = &self.found.entry;
+        let mut standings = entry.live.cells.standings(self.rates, self.now.monotonic);
+        standings.extend(self.quotas.standings(entry, self.now.wall));
+        standings
+    }
+}

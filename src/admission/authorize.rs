@@ -1,0 +1,48 @@
+//! Whether a known key may do what its request asks: its standing, its address, its environment, its scopes. In this
+//! order, and the first that fails answers.
+
+use std::net::IpAddr;
+
+use super::denial::Denial;
+use super::policy::Policy;
+use crate::clock::Timestamp;
+use crate::key::{Status, VersionState};
+use crate::snapshot::{Found, Rights};
+
+/// Judges a known key.
+///
+/// # Errors
+/// The first rule that says no.
+pub fn authorize(found: &Found, policy: &Policy, address: IpAddr, now: Timestamp) -> Result<(), Denial> {
+    standing(found, now)?;
+    address_allowed(&found.entry.rights, address)?;
+    environment_allowed(&found.entry.environment, policy)?;
+    found.entry.rights.lacking(&policy.scopes).map_or(Ok(()), |lacking| {
+        Err(Denial::InsufficientScope(policy.scopes.clone(), lacking.clone()))
+    })
+}
+
+/// Revoked before expired before disabled; then whether this secret is still one of the key's.
+fn standing(found: &Found, now: Timestamp) -> Result<(), Denial> {
+    match found.entry.status(now) {
+        Status::Revoked => return Err(Denial::KeyRevoked),
+        Status::Expired => return Err(Denial::KeyExpired),
+        Status::Disabled => return Err(Denial::KeyDisabled),
+        Status::Active => {}
+    }
+    match found.entry.superseded(found.version) {
+        Some(end) if end.state(now) == VersionState::Retired => Err(Denial::SecretRetired(end.at)),
+        _ => Ok(()),
+    }
+}
+
+fn address_allowed(rights: &Rights, address: IpAddr) -> Result<(), Denial> {
+    let address = address.to_canonical();
+    let allowed = rights.ip_allow.is_empty() || rights.ip_allow.iter().any(|net| net.contains(&address));
+    if allowed { Ok(()) } else { Err(Denial::IpNotAllowed(address)) }
+}
+
+fn environment_allowed(environment: &str, policy: &Policy) -> Result<(), Denial> {
+    let allowed = policy.environments.is_empty() || policy.environments.iter().any(|e| e == environment);
+    if allowed { Ok(()) } else { Err(Denial::EnvironmentNotAllowed(environment.to_owned())) }
+}

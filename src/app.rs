@@ -1,0 +1,308 @@
+//! The composition root: the only place where the parts meet. `main`, quickstart and the tests all start here.
+
+pub mod offline;
+mod readiness;
+mod signals;
+mod tasks;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, AdminState};
+use crate::admission::Judge;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Store as StoreConfig};
+use crate::key::secret::SecretHasher;
+use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
+use crate::metrics::{Metrics, NO_ROUTE};
+use crate::proxy::connection::{Bounds, Connections};
+use crate::proxy::routing::Routing;
+use crate::proxy::{Gateway, KeyedProxy, listener};
+use crate::snapshot::Snapshot;
+use crate::store::embedded::{EmbeddedStore, Peppering};
+use crate::store::{Direction, Store};
+use crate::usage::ledger::Ledger;
+use crate::usage::quota::Quotas;
+use crate::usage::slab::Slab;
+use readiness::Readiness;
+
+/// Connections kept to upstreams in all.
+const UPSTREAM_POOL: usize = 1024;
+/// What the usage file is called beside the store.
+const USAGE_SUFFIX: &str = "usage";
+
+/// Everything that holds data: opened, loaded, and not yet serving.
+#[derive(Debug)]
+pub struct Core {
+    /// The service that changes keys.
+    pub manage: Arc<Manage>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The keys.
+    pub snapshot: Arc<Snapshot>,
+    /// The usage.
+    pub ledger: Arc<Ledger>,
+    /// The quotas.
+    pub quotas: Arc<Quotas>,
+    /// The series.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    hasher: SecretHasher,
+}
+
+impl Core {
+    /// Opens the store and the usage file, and loads every key.
+    ///
+    /// # Errors
+    /// One line that names the file, the cause and the remedy.
+    pub fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let StoreConfig::Redb { path } = &config.store;
+        let hasher = SecretHasher::new(config.keys.pepper.as_ref().map(crate::config::Pepper::expose));
+        let metrics = Arc::new(Metrics::new()?);
+        let mut store = EmbeddedStore::open(path, Peppering(&hasher))?;
+        let observed = Arc::clone(&metrics);
+        store.observe_commits(Arc::clone(&clock), Box::new(move |took| observed.store_committed(took)));
+        let store: Arc<dyn Store> = Arc::new(store);
+        let (slab, opened) = Slab::open(&usage_path(path), store.store_id(), store.opening())?;
+        tracing::info!(?opened, "usage file opened");
+        let slab = Arc::new(slab);
+        let ledger = Arc::new(Ledger::new(Arc::clone(&slab), Arc::clone(&store), config.metrics.top_keys));
+        ledger.recover()?;
+        let quotas = Arc::new(Quotas::new(slab, clock.now()));
+        let snapshot = Arc::new(Snapshot::new());
+        load(&*store, &snapshot, &quotas, &*clock)?;
+        let manage = Arc::new(Manage::new(Parts {
+            store: Arc::clone(&store),
+            snapshot: Arc::clone(&snapshot),
+            ledger: Arc::clone(&ledger),
+            quotas: Arc::clone(&quotas),
+            hasher: hasher.clone(),
+            settings: KeySettings { prefix: config.keys.prefix.clone(), rotate_after: config.keys.rotate_after },
+            clock: Arc::clone(&clock),
+        })?);
+        Ok(Self { manage, store, snapshot, ledger, quotas, metrics, clock, hasher })
+    }
+}
+
+/// The usage file's path: the store's, with another ending.
+fn usage_path(store: &Path) -> PathBuf {
+    store.with_extension(USAGE_SUFFIX)
+}
+
+/// Reads every key into the snapshot.
+fn load(store: &dyn Store, snapshot: &Snapshot, quotas: &Quotas, clock: &dyn Clock) -> anyhow::Result<()> {
+    let mut failed = None;
+    let (mut keys, now) = (0_u64, clock.now());
+    store.keys(Direction::Ascending, None, &mut |key| {
+        snapshot.load(&key);
+        keys += 1;
+        match quotas.seed(&key, store, now) {
+            Ok(()) => std::ops::ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                std::ops::ControlFlow::Break(())
+            }
+        }
+    })?;
+    tracing::info!(keys, "keys loaded");
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// A gateway that runs. Dropping it without [`App::stop`] cuts everything off, as a kill would.
+pub struct App {
+    /// Where the gateway listens.
+    pub gateway_addresses: Vec<SocketAddr>,
+    /// Where the admin API listens.
+    pub admin_address: SocketAddr,
+    /// What holds the data.
+    pub core: Core,
+    /// The first admin token, if it was made now: shown once.
+    pub first_token: FirstToken,
+    gateway: Arc<Gateway>,
+    shutdown: watch::Sender<bool>,
+    admin_shutdown: watch::Sender<bool>,
+    proxies: Runtime,
+    admin: Runtime,
+    accepting: Vec<JoinHandle<()>>,
+    serving_admin: JoinHandle<()>,
+    background: tasks::Background,
+}
+
+/// Builds and starts a gateway: every port is bound and every file open when this returns.
+///
+/// # Errors
+/// One line that names what cannot be had, why, and what to do.
+pub fn build(config: &Config, admin_token: Option<&str>) -> anyhow::Result<App> {
+    build_with_clock(config, admin_token, Arc::new(SystemClock::new()))
+}
+
+/// As [`build`], with a clock of the caller's.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with_clock(
+    config: &Config,
+    admin_token: Option<&str>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<App> {
+    let proxies = Builder::new_multi_thread()
+        .worker_threads(config.gateway.threads)
+        .thread_name("gateway")
+        .enable_all()
+        .build()?;
+    let admin = Builder::new_multi_thread().worker_threads(1).thread_name("admin").enable_all().build()?;
+    let listeners =
+        config.gateway.listen.iter().map(|at| bind(&proxies, *at)).collect::<anyhow::Result<Vec<_>>>()?;
+    let admin_listener = bind(&admin, config.admin.listen)?;
+    let core = Core::open(config, clock)?;
+    let first_token = core.manage.ensure_first_token(admin_token)?;
+    let routing = Routing::new(config, &*core.store, &core.metrics)?;
+    proxies.block_on(routing.resolve());
+    let gateway = Arc::new(new_gateway(config, &core, routing));
+    let connections = Arc::new(new_connections(config, &gateway));
+    let gateway_addresses = addresses(&listeners)?;
+    let (shutdown, stopping) = watch::channel(false);
+    let (admin_shutdown, admin_stopping) = watch::channel(false);
+    let readiness = Readiness::new(gateway_addresses.clone(), connections.probe.clone(), stopping.clone());
+    let admin_address = admin_listener.local_addr()?;
+    let state = AdminState {
+        manage: Arc::clone(&core.manage),
+        metrics: Arc::clone(&core.metrics),
+        metrics_access: config.admin.metrics,
+        readiness: Arc::new(readiness),
+    };
+    let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
+    let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
+    let places = Arc::new(Semaphore::new(config.gateway.max_connections));
+    let grace = config.gateway.shutdown_grace;
+    let accepting = listeners
+        .into_iter()
+        .map(|one| proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace)))
+        .collect();
+    let background = tasks::Background::start(&admin, Arc::clone(&gateway));
+    Ok(App {
+        gateway_addresses,
+        admin_address,
+        core,
+        first_token,
+        gateway,
+        shutdown,
+        admin_shutdown,
+        proxies,
+        admin,
+        accepting,
+        serving_admin,
+        background,
+    })
+}
+
+fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
+    let judge = Judge::new(
+        Arc::clone(&core.snapshot),
+        core.hasher.clone(),
+        Arc::clone(&core.quotas),
+        config.keys.prefix.clone(),
+    );
+    Gateway {
+        routing: ArcSwap::from_pointee(routing),
+        judge,
+        ledger: Arc::clone(&core.ledger),
+        no_route: core.metrics.route(NO_ROUTE),
+        metrics: Arc::clone(&core.metrics),
+        clock: Arc::clone(&core.clock),
+        trusted_proxies: config.gateway.trusted_proxies.clone(),
+        access_log: config.log.access,
+    }
+}
+
+fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
+    let pingora = ServerConf {
+        threads: config.gateway.threads,
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        ..ServerConf::default()
+    };
+    let proxy = http_proxy(&Arc::new(pingora), KeyedProxy(Arc::clone(gateway)));
+    Connections {
+        gateway: Arc::clone(gateway),
+        proxy: Arc::new(proxy),
+        bounds: Bounds {
+            max_head: config.gateway.max_request_header,
+            head_timeout: config.gateway.header_timeout,
+            idle_timeout: config.gateway.idle_timeout,
+        },
+        probe: readiness::probe_head(),
+        running: 0.into(),
+    }
+}
+
+fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let _inside = runtime.enter();
+    let listen = || -> io::Result<TcpListener> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    listen().with_context(|| format!("cannot listen on {address}; free the port or choose another in the configuration"))
+}
+
+fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(TcpListener::local_addr).collect()
+}
+
+impl App {
+    /// Puts a configuration's routes and upstreams in place of those in force.
+    ///
+    /// # Errors
+    /// The old ones stay in force.
+    pub fn reload(&self, config: &Config) -> anyhow::Result<()> {
+        let routing = Routing::new(config, &*self.core.store, &self.core.metrics)?;
+        self.proxies.block_on(routing.resolve());
+        self.gateway.routing.store(Arc::new(routing));
+        Ok(())
+    }
+
+    /// Runs until a signal says to stop; a hang-up reloads `config_path`.
+    ///
+    /// # Errors
+    /// The signals cannot be heard.
+    pub fn run_until_signal(&self, config_path: Option<&Path>) -> anyhow::Result<()> {
+        signals::wait(self, config_path)
+    }
+
+    /// Stops: no new connection, what runs is finished within the grace, usage is merged.
+    ///
+    /// # Errors
+    /// The last merge failed; what it held stays in the usage file for the next start.
+    pub fn stop(self) -> anyhow::Result<()> {
+        let Self { shutdown, admin_shutdown, proxies, admin, accepting, serving_admin, background, core, .. } = self;
+        shutdown.send_replace(true);
+        proxies.block_on(async {
+            for task in accepting {
+                // A listener that panicked has nothing left to wait for.
+                let _ = task.await;
+            }
+        });
+        admin_shutdown.send_replace(true);
+        admin.block_on(async {
+            let _ = serving_admin.await;
+            background.stop().await;
+        });
+        // Dropping the runtime drops what was cut off, and each request counts itself as it goes.
+        drop(proxies);
+        drop(admin);
+        core.ledger.merge().context("usage could not be merged at the end; it is kept in the usage file")?;
+        Ok(())
+    }
+}

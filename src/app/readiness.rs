@@ -1,0 +1,71 @@
+//! Whether the gateway is ready: proved by a request of our own to each of its ports.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::admin::Ready;
+
+/// How long a port has to answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A request head that nobody else can know.
+pub(super) fn probe_head() -> Vec<u8> {
+    let nonce: u128 = rand::random();
+    format!("GET /{nonce:032x} HTTP/1.1\r\nhost: probe\r\n\r\n").into_bytes()
+}
+
+/// Looks at the gateway's ports from outside.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    addresses: Vec<SocketAddr>,
+    probe: Vec<u8>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Readiness {
+    pub(super) fn new(addresses: Vec<SocketAddr>, probe: Vec<u8>, stopping: watch::Receiver<bool>) -> Self {
+        let addresses = addresses.into_iter().map(reachable).collect();
+        Self { addresses, probe, stopping }
+    }
+
+    async fn answers(&self, address: SocketAddr) -> bool {
+        let ask = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(&self.probe).await?;
+            let mut start = [0; 12];
+            stream.read_exact(&mut start).await?;
+            std::io::Result::Ok(&start == b"HTTP/1.1 204")
+        };
+        matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(true)))
+    }
+}
+
+/// A listener on every address is reached through the loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[async_trait::async_trait]
+impl Ready for Readiness {
+    async fn ready(&self) -> Result<(), String> {
+        if *self.stopping.borrow() {
+            return Err("the gateway is stopping".into());
+        }
+        for address in &self.addresses {
+            if !self.answers(*address).await {
+                return Err(format!("the gateway does not answer on {address}"));
+            }
+        }
+        Ok(())
+    }
+}

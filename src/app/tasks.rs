@@ -1,0 +1,71 @@
+//! What runs beside the requests: usage into the ledger each second, and names of upstreams looked up again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::proxy::Gateway;
+use crate::proxy::upstream::RESOLVE_EVERY;
+
+/// How often usage is merged: what a power loss can cost at most.
+const MERGE_EVERY: Duration = Duration::from_secs(1);
+
+/// The background tasks.
+pub(super) struct Background {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    pub(super) fn start(runtime: &Runtime, gateway: Arc<Gateway>) -> Self {
+        let merging = runtime.spawn(merge(Arc::clone(&gateway)));
+        let resolving = runtime.spawn(resolve(gateway));
+        Self { tasks: vec![merging, resolving] }
+    }
+
+    /// Ends the tasks and waits until each has.
+    pub(super) async fn stop(self) {
+        for task in self.tasks {
+            task.abort();
+            // An aborted task ends with an error that says so.
+            let _ = task.await;
+        }
+    }
+}
+
+async fn merge(gateway: Arc<Gateway>) {
+    let mut every = interval(MERGE_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        every.tick().await;
+        let gateway = Arc::clone(&gateway);
+        let merged = tokio::task::spawn_blocking(move || gateway.ledger.turn(gateway.clock.now())).await;
+        match merged {
+            Ok(Ok(())) if failing => {
+                failing = false;
+                tracing::info!("usage is merged again");
+            }
+            Ok(Ok(())) => {}
+            // Said once, not each second: the counters keep it until the store takes it.
+            Ok(Err(error)) if !failing => {
+                failing = true;
+                tracing::error!(%error, "usage cannot be merged; it waits in the usage file");
+            }
+            Ok(Err(_)) => {}
+            Err(error) => tracing::error!(%error, "the merge of usage broke off"),
+        }
+    }
+}
+
+async fn resolve(gateway: Arc<Gateway>) {
+    let mut every = interval(RESOLVE_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every.tick().await;
+    loop {
+        every.tick().await;
+        gateway.routing.load_full().resolve().await;
+    }
+}

@@ -1,0 +1,260 @@
+//! The six tables that have defaults: `[gateway]`, `[admin]`, `[store]`, `[keys]`, `[metrics]`, `[log]`.
+//!
+//! The defaults were put in before, so each field that always has a value is required here: one that
+//! `config/default.toml` forgets is found by the first test.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::expand::is_variable_name;
+use super::file::Surroundings;
+use super::{
+    AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, Metrics, MetricsAccess, Pepper, Store,
+};
+use crate::document::{Fields, either, integer, string, text};
+use crate::quantity::{self, DAY, HOUR, KIB, MAX_SIZE};
+
+const MAX_LISTENERS: usize = 64;
+const MAX_THREADS: u64 = 1024;
+const MAX_TRUSTED_PROXIES: usize = 256;
+const MAX_CONNECTIONS: u64 = 1_000_000;
+const MAX_TOP_KEYS: u64 = 10_000;
+/// The longest path of a file, in characters.
+const MAX_PATH_CHARS: usize = 4096;
+const MIN_PEPPER_BYTES: usize = 16;
+const MAX_PREFIX_BYTES: usize = 16;
+
+const HEADER_BYTES: (u64, u64) = (KIB, 512 * KIB);
+const HEADER_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(10));
+const IDLE_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), HOUR);
+const SHUTDOWN_GRACE: (Duration, Duration) = (Duration::ZERO, HOUR);
+const ROTATE_AFTER: (Duration, Duration) = (DAY, Duration::from_secs(3650 * DAY.as_secs()));
+
+/// What may be written but is not built yet, as the start of a fault's detail.
+const NOT_YET: &str = "not supported yet";
+
+/// Reads `[gateway]`.
+pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
+    let listen = listeners(&mut fields);
+    let threads = fields.require("threads", |v| integer(v, 0, MAX_THREADS)).map(threads);
+    let trusted_proxies = fields.values("trusted_proxies", MAX_TRUSTED_PROXIES, network);
+    let max_request_header =
+        fields.require("max_request_header", |v| quantity::size(v, HEADER_BYTES.0, HEADER_BYTES.1));
+    let max_request_body = fields.require("max_request_body", body_limit);
+    let header_timeout = fields.require("header_timeout", |v| within(v, HEADER_TIMEOUT));
+    let idle_timeout = fields.require("idle_timeout", |v| within(v, IDLE_TIMEOUT));
+    let max_connections = fields.require("max_connections", |v| integer(v, 1, MAX_CONNECTIONS));
+    let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
+    refuse(&mut fields, "tls");
+    refuse_true(&mut fields, "h2c");
+    fields.finish();
+    Some(Gateway {
+        listen: listen?,
+        threads: threads?,
+        trusted_proxies: trusted_proxies?,
+        max_request_header: count(max_request_header?),
+        max_request_body: max_request_body?,
+        header_timeout: header_timeout?,
+        idle_timeout: idle_timeout?,
+        max_connections: count(max_connections?),
+        shutdown_grace: shutdown_grace?,
+    })
+}
+
+/// Reads `[admin]`.
+pub fn admin(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Admin> {
+    let listen = fields.require("listen", address);
+    let metrics = fields.require("metrics_open", |v| either(v, MetricsAccess::Open, MetricsAccess::Token));
+    let plain = fields.require("insecure", |v| either(v, Plain::Anywhere, Plain::Loopback));
+    let tls_is_set = fields.has("tls");
+    let tls = fields.object("tls").and_then(|tls| admin_tls(tls, around));
+    if let (Some(listen), Some(Plain::Loopback), false) = (listen, plain, tls_is_set)
+        && !listen.ip().to_canonical().is_loopback()
+    {
+        fields.fault("listen", "is not a loopback address: it needs [admin.tls], or insecure = true");
+    }
+    fields.finish();
+    Some(Admin { listen: listen?, metrics: metrics?, tls })
+}
+
+/// Where the admin listener may speak plain HTTP.
+#[derive(Clone, Copy)]
+enum Plain {
+    Loopback,
+    Anywhere,
+}
+
+fn admin_tls(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<AdminTls> {
+    let certificate = fields.require("certificate", |v| existing_file(v, around));
+    let private_key = fields.require("private_key", |v| existing_file(v, around));
+    fields.finish();
+    Some(AdminTls { certificate: certificate?, private_key: private_key? })
+}
+
+/// Reads `[store]`.
+pub fn store(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Store> {
+    let kind = fields.require("kind", |value| match string(value)? {
+        "redb" => Ok(()),
+        "postgres" => Err(format!("{NOT_YET}; use \"redb\"")),
+        _ => Err("must be \"redb\"".into()),
+    });
+    let path = fields.require("path", |v| file_path(v, around));
+    fields.finish();
+    kind?;
+    Some(Store::Redb { path: path? })
+}
+
+/// Reads `[keys]`.
+pub fn keys(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Keys> {
+    let prefix = fields.require("prefix", prefix);
+    let rotate_after = fields.require("rotate_after", |v| within(v, ROTATE_AFTER));
+    let pepper = fields.read("pepper_env", |v| pepper(v, around));
+    refuse_true(&mut fields, "recoverable");
+    refuse(&mut fields, "master_key_env");
+    fields.finish();
+    Some(Keys { prefix: prefix?, rotate_after: rotate_after?, pepper })
+}
+
+/// Reads `[metrics]`.
+pub fn metrics(mut fields: Fields<'_>) -> Option<Metrics> {
+    let top_keys = fields.require("top_keys", |v| integer(v, 0, MAX_TOP_KEYS));
+    fields.finish();
+    Some(Metrics { top_keys: count(top_keys?) })
+}
+
+/// Reads `[log]`.
+pub fn log(mut fields: Fields<'_>) -> Option<Log> {
+    let format = fields.require("format", |value| match string(value)? {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("must be \"json\" or \"text\"".into()),
+    });
+    let level = fields.require("level", |value| match string(value)? {
+        "error" => Ok(tracing::Level::ERROR),
+        "warn" => Ok(tracing::Level::WARN),
+        "info" => Ok(tracing::Level::INFO),
+        "debug" => Ok(tracing::Level::DEBUG),
+        "trace" => Ok(tracing::Level::TRACE),
+        _ => Err("must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".into()),
+    });
+    let access = fields.require("access", |v| either(v, AccessLog::On, AccessLog::Off));
+    fields.finish();
+    Some(Log { format: format?, level: level?, access: access? })
+}
+
+/// A field that is not supported yet.
+pub fn refuse(fields: &mut Fields<'_>, name: &'static str) {
+    if fields.raw(name).is_some() {
+        fields.fault(name, NOT_YET);
+    }
+}
+
+/// A list that must not be empty where there is one.
+pub fn refuse_empty(fields: &mut Fields<'_>, name: &'static str, detail: &str) {
+    if fields.raw(name).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        fields.fault(name, detail);
+    }
+}
+
+/// A switch that is not supported yet: only `false` passes.
+pub fn refuse_true(fields: &mut Fields<'_>, name: &'static str) {
+    fields.read(name, |value| either(value, Err(NOT_YET.to_owned()), Ok(()))?);
+}
+
+/// A size of which 0 is no limit.
+pub fn body_limit(value: &Value) -> Result<Option<NonZeroU64>, String> {
+    quantity::size(value, 0, MAX_SIZE).map(NonZeroU64::new)
+}
+
+/// A duration between two bounds.
+pub fn within(value: &Value, (least, most): (Duration, Duration)) -> Result<Duration, String> {
+    quantity::duration(value, least, most)
+}
+
+/// 1 to [`MAX_LISTENERS`] addresses, none twice; port 0, which the system chooses, may be repeated.
+fn listeners(fields: &mut Fields<'_>) -> Option<Vec<SocketAddr>> {
+    let mut seen = HashSet::new();
+    let listen = fields.values("listen", MAX_LISTENERS, |value| {
+        let address = address(value)?;
+        if address.port() != 0 && !seen.insert(address) {
+            return Err("is listed twice".into());
+        }
+        Ok(address)
+    });
+    refuse_empty(fields, "listen", "must have at least one address");
+    listen
+}
+
+fn address(value: &Value) -> Result<SocketAddr, String> {
+    string(value)?
+        .parse()
+        .map_err(|_| "must be an IP address and a port, such as \"0.0.0.0:8080\" or \"[::1]:8080\"".into())
+}
+
+/// A CIDR, or one address alone.
+fn network(value: &Value) -> Result<IpNet, String> {
+    let text = string(value)?;
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .map(|network| network.trunc())
+        .or_else(|_| one())
+        .map_err(|_| "must be a network, such as \"10.0.0.0/8\" or \"fd00::/8\"".into())
+}
+
+/// 0 is one for each core.
+fn threads(wanted: u64) -> usize {
+    match count(wanted) {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        some => some,
+    }
+}
+
+/// A number whose bound fits every platform that this runs on.
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn file_path(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
+    text(value, 1, MAX_PATH_CHARS).map(|path| around.folder.join(path))
+}
+
+fn existing_file(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
+    let path = file_path(value, around)?;
+    if path.is_file() { Ok(path) } else { Err(format!("there is no file {}", path.display())) }
+}
+
+/// `[a-z][a-z0-9]{0,15}`: no underscore, which ends the prefix in a secret.
+fn prefix(value: &Value) -> Result<String, String> {
+    let text = string(value)?;
+    let good = text.len() <= MAX_PREFIX_BYTES
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if good {
+        return Ok(text.to_owned());
+    }
+    Err(format!("must be 1 to {MAX_PREFIX_BYTES} characters of a-z and 0-9, starting with a letter"))
+}
+
+fn pepper(value: &Value, around: &Surroundings<'_>) -> Result<Pepper, String> {
+    let name = string(value)?;
+    if !is_variable_name(name) {
+        return Err("must be the name of an environment variable".into());
+    }
+    let pepper = (around.env)(name).map(|text| Pepper::new(text.into_bytes()));
+    match pepper {
+        Some(pepper) if pepper.expose().len() >= MIN_PEPPER_BYTES => Ok(pepper),
+        Some(_) => {
+            Err(format!("the environment variable `{name}` must hold at least {MIN_PEPPER_BYTES} bytes"))
+        }
+        None => Err(format!("the environment variable `{name}` is not set")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Each rule of the six tables, through the same door as a file.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::Config;
+use crate::config::file::parse;
+
+const REST: &str =
+    "\n[upstreams.api]\ntargets = [\"127.0.0.1:9000\"]\n[[routes]]\npath = \"/\"\nupstream = \"api\"\n";
+
+fn read(text: &str) -> Result<Config, String> {
+    let variables = |name: &str| match name {
+        "LONG" => Some("0123456789abcdef".into()),
+        "SHORT" => Some("0123456789abcde".into()),
+        _ => None,
+    };
+    parse(&format!("{text}{REST}"), Path::new("/folder"), Path::new("f"), &variables)
+        .map_err(|e| e.to_string())
+}
+
+fn good(text: &str) -> Config {
+    read(text).unwrap()
+}
+
+/// Each text has one fault, which starts with the path and detail given.
+fn assert_faults(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.lines().count(), 1, "{text}: {error}");
+        let (_, fault) = error.split_once(": ").unwrap();
+        assert!(fault.starts_with(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let config = good("");
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let gateway = Gateway {
+        listen: vec!["0.0.0.0:8080".parse().unwrap()],
+        threads: cores,
+        trusted_proxies: vec![],
+        max_request_header: 32 << 10,
+        max_request_body: None,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_mins(1),
+        max_connections: 20_000,
+        shutdown_grace: Duration::from_secs(30),
+    };
+    assert_eq!(config.gateway, gateway);
+    let admin = Admin { listen: "127.0.0.1:9180".parse().unwrap(), metrics: MetricsAccess::Open, tls: None };
+    assert_eq!(config.admin, admin);
+    assert_eq!(config.store, Store::Redb { path: "/folder/data/portcullis.redb".into() });
+    let rotate_after = Duration::from_hours(90 * 24);
+    assert_eq!(config.keys, Keys { prefix: "pc".into(), rotate_after, pepper: None });
+    assert_eq!(config.metrics, Metrics { top_keys: 100 });
+    assert_eq!(
+        config.log,
+        Log { format: LogFormat::Text, level: tracing::Level::INFO, access: AccessLog::On }
+    );
+}
+
+#[test]
+fn the_gateway_reads_every_field() {
+    let gateway = good(
+        "[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::1]:80\"]\nthreads = 1\n\
+         trusted_proxies = [\"10.1.2.3/8\", \"192.0.2.1\", \"fd00::/8\"]\nmax_request_header = \"1KiB\"\n\
+         max_request_body = \"10MB\"\nheader_timeout = \"100ms\"\nidle_timeout = \"1h\"\nmax_connections = 1\n\
+         shutdown_grace = \"0s\"\nh2c = false\n",
+    )
+    .gateway;
+    assert_eq!(gateway.listen.len(), 3);
+    let proxies: Vec<_> = gateway.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
+    assert_eq!(gateway.max_request_body, NonZeroU64::new(10_000_000));
+    assert_eq!(gateway.shutdown_grace, Duration::ZERO);
+}
+
+#[test]
+fn each_rule_of_the_gateway_is_checked() {
+    assert_faults(&[
+        ("[gateway]\nlisten = []", "gateway.listen: must have at least one"),
+        ("[gateway]\nlisten = \"0.0.0.0:80\"", "gateway.listen: must be an array"),
+        ("[gateway]\nlisten = [\"localhost:80\"]", "gateway.listen[0]: must be an IP address"),
+        ("[gateway]\nlisten = [\"0.0.0.0:80\", \"0.0.0.0:80\"]", "gateway.listen[1]: is listed twice"),
+        ("[gateway]\nthreads = -1", "gateway.threads: must be a whole number"),
+        ("[gateway]\nthreads = 1025", "gateway.threads: must be from 0 to 1024"),
+        ("[gateway]\ntrusted_proxies = [\"10.0.0.0/33\"]", "gateway.trusted_proxies[0]: must be a network"),
+        (
+            "[gateway]\nmax_request_header = \"1023\"",
+            "gateway.max_request_header: must be from 1KiB to 512KiB",
+        ),
+        ("[gateway]\nmax_request_header = \"513KiB\"", "gateway.max_request_header: must be from"),
+        ("[gateway]\nmax_request_body = 0", "gateway.max_request_body: must be a string"),
+        ("[gateway]\nheader_timeout = \"99ms\"", "gateway.header_timeout: must be from 100ms to 10m"),
+        ("[gateway]\nidle_timeout = \"61m\"", "gateway.idle_timeout: must be from 1s to 1h"),
+        ("[gateway]\nmax_connections = 0", "gateway.max_connections: must be from 1 to 1000000"),
+        ("[gateway]\nshutdown_grace = \"2h\"", "gateway.shutdown_grace: must be from 0s to 1h"),
+        ("[gateway]\nh2c = true", "gateway.h2c: not supported yet"),
+        ("[gateway]\nh2c = 1", "gateway.h2c: must be true or false"),
+        ("[[gateway.tls]]\nlisten = \"0.0.0.0:8443\"", "gateway.tls: not supported yet"),
+        ("[gateway]\nlisten_on = 1", "gateway.listen_on: unknown field"),
+    ]);
+}
+
+#[test]
+fn the_admin_listener_is_open_to_others_only_where_that_was_said() {
+    for (listen, more) in [
+        ("127.0.0.1:1", ""),
+        ("127.9.9.9:1", ""),
+        ("[::1]:1", ""),
+        ("[::ffff:127.0.0.1]:1", ""),
+        ("0.0.0.0:1", "insecure = true\n"),
+    ] {
+        let text = format!("[admin]\nlisten = \"{listen}\"\nmetrics_open = false\n{more}");
+        assert_eq!(good(&text).admin.metrics, MetricsAccess::Token);
+    }
+    let open = "admin.listen: is not a loopback address: it needs [admin.tls], or insecure = true";
+    assert_faults(&[
+        ("[admin]\nlisten = \"0.0.0.0:9180\"", open),
+        ("[admin]\nlisten = \"[::]:9180\"\ninsecure = false", open),
+        ("[gateway]\nlisten = [\"127.0.0.1:9180\"]", "admin.listen: is an address of gateway.listen as well"),
+        ("[admin]\nlisten = \"9180\"", "admin.listen: must be an IP address"),
+        ("[admin]\nmetrics_open = \"yes\"", "admin.metrics_open: must be true or false"),
+        ("[admin]\ntoken = \"x\"", "admin.token: unknown field"),
+    ]);
+}
+
+#[test]
+fn the_admin_certificate_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, private_key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    let text = format!(
+        "[admin]\nlisten = \"0.0.0.0:1\"\n[admin.tls]\ncertificate = {certificate:?}\nprivate_key = {private_key:?}\n"
+    );
+    let error = read(&text).unwrap_err();
+    assert!(error.starts_with("f:4: admin.tls.certificate: there is no file "), "{error}");
+    assert!(
+        error.lines().nth(1).unwrap().starts_with("f:5: admin.tls.private_key: there is no file "),
+        "{error}"
+    );
+    std::fs::write(&certificate, "").unwrap();
+    std::fs::write(&private_key, "").unwrap();
+    assert_eq!(good(&text).admin.tls, Some(AdminTls { certificate, private_key }));
+    assert_faults(&[
+        ("[admin]\ntls = true", "admin.tls: must be an object"),
+        (
+            "[admin.tls]\nca = 1\ncertificate = \"/etc/passwd\"\nprivate_key = \"/etc/passwd\"",
+            "admin.tls.ca: unknown",
+        ),
+    ]);
+}
+
+#[test]
+fn each_rule_of_the_store_and_the_keys_is_checked() {
+    assert_eq!(good("[store]\npath = \"/x.redb\"").store, Store::Redb { path: "/x.redb".into() });
+    let keys =
+        good("[keys]\nprefix = \"a1\"\nrotate_after = \"3650d\"\npepper_env = \"LONG\"\nrecoverable = false")
+            .keys;
+    assert_eq!(keys.pepper.unwrap().expose(), b"0123456789abcdef");
+    assert_faults(&[
+        ("[store]\nkind = \"postgres\"", "store.kind: not supported yet"),
+        ("[store]\nkind = \"sqlite\"", "store.kind: must be \"redb\""),
+        ("[store]\npath = \"\"", "store.path: must have 1 to 4096 characters"),
+        ("[store]\nurl = \"\"", "store.url: unknown field"),
+        ("[keys]\nprefix = \"\"", "keys.prefix: must be 1 to 16"),
+        ("[keys]\nprefix = \"a_b\"", "keys.prefix: must be 1 to 16"),
+        ("[keys]\nprefix = \"1a\"", "keys.prefix: must be 1 to 16"),
+        ("[keys]\nprefix = \"abcdefghijklmnopq\"", "keys.prefix: must be 1 to 16"),
+        ("[keys]\nrotate_after = \"23h\"", "keys.rotate_after: must be from 1d to 3650d"),
+        ("[keys]\nrotate_after = \"3651d\"", "keys.rotate_after: must be from 1d to 3650d"),
+        ("[keys]\npepper_env = \"NO\"", "keys.pepper_env: the environment variable `NO` is not set"),
+        (
+            "[keys]\npepper_env = \"SHORT\"",
+            "keys.pepper_env: the environment variable `SHORT` must hold at least 16",
+        ),
+        ("[keys]\npepper_env = \"${LONG}\"", "keys.pepper_env: must be the name of an environment variable"),
+        ("[keys]\nrecoverable = true", "keys.recoverable: not supported yet"),
+        ("[keys]\nmaster_key_env = \"LONG\"", "keys.master_key_env: not supported yet"),
+    ]);
+}
+
+#[test]
+fn each_rule_of_metrics_and_log_is_checked() {
+    assert_eq!(good("[metrics]\ntop_keys = 0").metrics.top_keys, 0);
+    let log = good("[log]\nformat = \"json\"\nlevel = \"trace\"\naccess = false").log;
+    assert_eq!(log, Log { format: LogFormat::Json, level: tracing::Level::TRACE, access: AccessLog::Off });
+    assert_faults(&[
+        ("[metrics]\ntop_keys = 10001", "metrics.top_keys: must be from 0 to 10000"),
+        ("[metrics]\nkeys = 1", "metrics.keys: unknown field"),
+        ("[log]\nformat = \"xml\"", "log.format: must be"),
+        ("[log]\nlevel = \"INFO\"", "log.level: must be"),
+        ("[log]\naccess = \"on\"", "log.access: must be true or false"),
+        ("[log]\nfile = \"x\"", "log.file: unknown field"),
+    ]);
+}

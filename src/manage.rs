@@ -1,0 +1,247 @@
+//! The one service that changes anything: admin API, CLI and tests all come through here.
+//!
+//! Every change takes the same way: permission, validation, commit (record, audit entry and revision in one durable
+//! transaction), snapshot, answer. So whoever has the answer knows that the change is on disk and holds for every
+//! request that starts now. One lock orders changes, so that the snapshot sees them in the order of their commits.
+
+pub mod import;
+pub mod keys;
+pub mod list;
+pub mod profile;
+pub mod tokens;
+pub mod usage;
+pub mod view;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::clock::{Clock, Timestamp};
+use crate::document::Faults;
+use crate::key::secret::SecretHasher;
+use crate::key::{Key, KeyId};
+use crate::snapshot::Snapshot;
+use crate::store::{Change, Store, StoreError, Write, audit};
+use crate::usage::ledger::Ledger;
+use crate::usage::quota::Quotas;
+
+/// What an admin token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Create keys.
+    KeyCreate,
+    /// Edit, enable, disable and rotate keys.
+    KeyUpdate,
+    /// Revoke and delete keys.
+    KeyDelete,
+    /// Read keys.
+    KeyView,
+    /// Read usage.
+    UsageView,
+    /// Everything.
+    Admin,
+}
+
+impl Permission {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyCreate => "api.key.create",
+            Self::KeyUpdate => "api.key.update",
+            Self::KeyDelete => "api.key.delete",
+            Self::KeyView => "api.key.view",
+            Self::UsageView => "api.usage.view",
+            Self::Admin => "api.admin",
+        }
+    }
+}
+
+/// Who asks, and from where.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The admin token's ID, or `offline`.
+    pub id: String,
+    /// What it may do, as words.
+    pub permissions: Vec<String>,
+    /// From which address.
+    pub address: Option<IpAddr>,
+    /// The admin request's ID.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// The process itself, when it works on its own store.
+    pub fn local(id: &str) -> Self {
+        let permissions = vec![Permission::Admin.as_str().to_owned()];
+        Self { id: id.to_owned(), permissions, address: None, request_id: None }
+    }
+
+    /// Whether it may.
+    ///
+    /// # Errors
+    /// [`ManageError::Forbidden`], which names what is missing.
+    pub fn needs(&self, permission: Permission) -> Result<(), ManageError> {
+        let has = |wanted: Permission| self.permissions.iter().any(|held| held == wanted.as_str());
+        if has(permission) || has(Permission::Admin) { Ok(()) } else { Err(ManageError::Forbidden(permission)) }
+    }
+}
+
+/// Why a change or a reading did not happen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ManageError {
+    /// There is no such thing.
+    #[error("no {kind} has the ID {id:?}")]
+    NotFound {
+        /// `key`, for one.
+        kind: &'static str,
+        /// What was asked for.
+        id: String,
+    },
+    /// What was sent does not hold.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// The thing's state does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The thing changed since the caller read it.
+    #[error("the key changed since it was read: its ETag is {0}")]
+    PreconditionFailed(String),
+    /// The admin token may not.
+    #[error("this needs the permission {}", .0.as_str())]
+    Forbidden(Permission),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness: {0}")]
+    Randomness(String),
+}
+
+impl ManageError {
+    fn no_key(id: &KeyId) -> Self {
+        Self::NotFound { kind: "key", id: id.to_string() }
+    }
+}
+
+/// What the configuration says of keys.
+#[derive(Debug, Clone)]
+pub struct KeySettings {
+    /// What secrets start with.
+    pub prefix: String,
+    /// After how long a rotation is due.
+    pub rotate_after: Duration,
+}
+
+/// The service.
+pub struct Manage {
+    store: Arc<dyn Store>,
+    snapshot: Arc<Snapshot>,
+    ledger: Arc<Ledger>,
+    quotas: Arc<Quotas>,
+    hasher: SecretHasher,
+    settings: KeySettings,
+    clock: Arc<dyn Clock>,
+    /// Orders changes; holds the generator so that IDs made one after the other sort so.
+    writer: Mutex<ulid::Generator>,
+    tokens: tokens::Tokens,
+}
+
+impl std::fmt::Debug for Manage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Manage({:?})", self.store)
+    }
+}
+
+/// What the service is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where changes become durable.
+    pub store: Arc<dyn Store>,
+    /// Where they take effect.
+    pub snapshot: Arc<Snapshot>,
+    /// Where usage is read.
+    pub ledger: Arc<Ledger>,
+    /// Where quotas count.
+    pub quotas: Arc<Quotas>,
+    /// How secrets are hashed.
+    pub hasher: SecretHasher,
+    /// What the configuration says of keys.
+    pub settings: KeySettings,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a change was, for the audit log.
+struct Deed<'a> {
+    actor: &'a Actor,
+    action: &'static str,
+    before: Option<&'a Key>,
+    after: Option<&'a Key>,
+}
+
+impl Manage {
+    /// Puts the service together; reads the admin tokens.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn new(parts: Parts) -> Result<Self, StoreError> {
+        let Parts { store, snapshot, ledger, quotas, hasher, settings, clock } = parts;
+        let tokens = tokens::Tokens::load(store.as_ref())?;
+        let writer = Mutex::new(ulid::Generator::new());
+        Ok(Self { store, snapshot, ledger, quotas, hasher, settings, clock, writer, tokens })
+    }
+
+    /// The snapshot that its changes take effect in.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The ledger that its readings come from.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn new_id(&self, writer: &mut MutexGuard<'_, ulid::Generator>) -> KeyId {
+        let now = std::time::UNIX_EPOCH + Duration::from_millis(self.now().as_millis());
+        // The generator fails only when 2^80 IDs were made in one millisecond.
+        let ulid = writer.generate_from_datetime(now).unwrap_or_else(|_| ulid::Ulid::from_datetime(now));
+        KeyId::from_u128(ulid.0)
+    }
+
+    /// Commits one key's change and applies it. The caller holds the writer's lock.
+    fn commit(&self, mut after: Key, deed: &Deed<'_>) -> Result<Key, ManageError> {
+        after.updated_at = self.now();
+        self.quotas.seed(&after, self.store.as_ref(), self.now())?;
+        let draft = self.draft(&Deed { after: Some(&after), ..*deed }, after.id);
+        let mut change = Change { writes: vec![Write::PutKey(Box::new(after))], audit: vec![draft] };
+        self.store.commit(&mut change)?;
+        let Some(Write::PutKey(stored)) = change.writes.pop() else {
+            return Err(ManageError::Conflict("the change held no key".into()));
+        };
+        self.snapshot.apply(deed.before, Some(&stored), self.clock.monotonic());
+        Ok(*stored)
+    }
+
+    fn draft(&self, deed: &Deed<'_>, target: KeyId) -> audit::Draft {
+        let now = self.now();
+        let shown = |key: &Key| view::audited(key, now).to_string();
+        audit::Draft {
+            at: now,
+            actor: deed.actor.id.clone(),
+            action: deed.action,
+            target: target.to_string(),
+            outcome: "done".into(),
+            before: deed.before.map(shown),
+            after: deed.after.map(shown),
+            address: deed.actor.address.map(|a| a.to_string()),
+            request_id: deed.actor.request_id.clone(),
+        }
+    }
+}

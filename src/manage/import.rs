@@ -1,0 +1,200 @@
+//! Keys from elsewhere: JSON Lines, each with the secret (or its SHA-256) that its clients go on using.
+//!
+//! A line is imported whole or not at all, and the report says why. The lines of one call are one transaction.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::profile::{self, PastExpiry};
+use super::{Actor, Manage, ManageError, Permission};
+use crate::clock::Timestamp;
+use crate::document::{self, Faults, Fields};
+use crate::key::secret::{Algorithm, Digest, Fingerprint, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NewSecret};
+use crate::key::{Key, KeyId, Revocation, SecretVersion, Status, Switch};
+use crate::store::{Change, Write, audit};
+
+/// Lines of one call.
+pub const MAX_LINES: usize = 10_000;
+/// A line, in bytes.
+pub const MAX_LINE_BYTES: usize = 64 << 10;
+/// Fields that an export writes and an import derives anew: accepted, so that an exported line can be imported once its
+/// secret is added.
+const DERIVED: [&str; 8] =
+    ["created_by", "updated_at", "rotated_at", "revoked_at", "revoked_reason", "rotation_due", "versions", "usage"];
+
+/// What became of the lines.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Lines that are keys now.
+    pub imported: u64,
+    /// Lines that were refused, by number, and why.
+    pub refused: Vec<(u64, String)>,
+}
+
+impl Manage {
+    /// Imports lines, the first of which has the number `first_line`. Blank lines are passed over.
+    ///
+    /// # Errors
+    /// None of them was imported.
+    pub fn import_keys<'a>(
+        &self,
+        actor: &Actor,
+        lines: impl IntoIterator<Item = &'a str>,
+        first_line: u64,
+    ) -> Result<Report, ManageError> {
+        actor.needs(Permission::KeyCreate)?;
+        let mut writer = self.writer.lock();
+        let mut report = Report::default();
+        let (mut keys, mut digests, mut ids) = (Vec::new(), HashSet::new(), HashSet::new());
+        for (number, line) in (first_line..).zip(lines) {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let read = self.read_line(line).and_then(|mut line| {
+                let id = line.id.unwrap_or_else(|| self.new_id(&mut writer));
+                line.key.id = id;
+                self.refuse_known(&line, &digests, &ids)?;
+                Ok(line.key)
+            });
+            match read {
+                Ok(key) => {
+                    digests.extend(key.versions.iter().map(|version| version.digest));
+                    ids.insert(key.id);
+                    keys.push(Key { created_by: actor.id.clone(), ..key });
+                }
+                Err(why) => report.refused.push((number, why)),
+            }
+        }
+        report.imported = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        self.commit_imported(actor, keys)?;
+        Ok(report)
+    }
+
+    fn commit_imported(&self, actor: &Actor, keys: Vec<Key>) -> Result<(), ManageError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for key in &keys {
+            self.quotas.seed(key, self.store.as_ref(), self.now())?;
+        }
+        let ids: Vec<String> = keys.iter().map(|key| key.id.to_string()).collect();
+        let draft = audit::Draft {
+            at: self.now(),
+            actor: actor.id.clone(),
+            action: "key.import",
+            target: format!("{} keys", ids.len()),
+            outcome: "done".into(),
+            before: None,
+            after: Some(json!({"ids": ids}).to_string()),
+            address: actor.address.map(|address| address.to_string()),
+            request_id: actor.request_id.clone(),
+        };
+        let writes = keys.into_iter().map(|key| Write::PutKey(Box::new(key))).collect();
+        let mut change = Change { writes, audit: vec![draft] };
+        self.store.commit(&mut change)?;
+        let now = self.clock.monotonic();
+        for write in &change.writes {
+            if let Write::PutKey(key) = write {
+                self.snapshot.apply(None, Some(key), now);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_line(&self, line: &str) -> Result<Line, String> {
+        if line.len() > MAX_LINE_BYTES {
+            return Err(format!("the line has over {MAX_LINE_BYTES} bytes"));
+        }
+        let document: Value = serde_json::from_str(line).map_err(|error| {
+            format!("not JSON, at column {}", error.column())
+        })?;
+        let mut faults = Faults::default();
+        let read = Fields::open(&document, "", &mut faults).and_then(|mut fields| {
+            let line = self.read_fields(&mut fields);
+            fields.finish();
+            line
+        });
+        faults.or_else_all(read).map_err(|faults| faults.to_string())
+    }
+
+    fn read_fields(&self, fields: &mut Fields<'_>) -> Option<Line> {
+        let profile = profile::read(fields, PastExpiry::Allowed);
+        let credential = self.read_credential(fields);
+        let id = fields.read("id", |v| document::string(v)?.parse::<KeyId>().map_err(|e| e.to_string()));
+        let now = self.now();
+        let created_at = fields.read("created_at", |v| {
+            Timestamp::parse_rfc3339(document::string(v)?).ok_or_else(|| "must be an RFC 3339 time".into())
+        });
+        let status = fields.read("status", |v| {
+            Status::parse(document::string(v)?)
+                .ok_or_else(|| "must be active, disabled, expired or revoked".into())
+        });
+        DERIVED.into_iter().for_each(|name| drop(fields.raw(name)));
+        let created_at = created_at.unwrap_or(now).min(now);
+        let version = SecretVersion { created_at, ..credential? };
+        let key = Key {
+            id: KeyId::from_u128(0),
+            profile: profile?,
+            switch: if status == Some(Status::Disabled) { Switch::Off } else { Switch::On },
+            revoked: (status == Some(Status::Revoked)).then_some(Revocation { at: now, reason: None }),
+            created_at,
+            created_by: String::new(),
+            updated_at: now,
+            rotated_at: None,
+            versions: vec![version],
+            revision: 0,
+        };
+        Some(Line { key, id })
+    }
+
+    /// The secret, or its hash: one of the two.
+    fn read_credential(&self, fields: &mut Fields<'_>) -> Option<SecretVersion> {
+        let shown = fields.read("fingerprint", |v| document::text(v, 1, 64));
+        if fields.has("secret") && fields.has("secret_sha256") {
+            fields.raw("secret_sha256");
+            fields.fault("secret_sha256", "give the secret or its hash, not both");
+        }
+        let (digest, algorithm, fingerprint) = if fields.has("secret_sha256") {
+            let digest = fields.require("secret_sha256", |v| {
+                Digest::from_hex(document::string(v)?).ok_or_else(|| "must be 64 hex digits".into())
+            })?;
+            fields.raw("secret");
+            let shown = shown.unwrap_or_else(|| Fingerprint::UNKNOWN.into());
+            (digest, Algorithm::Sha256, Fingerprint::from_stored(&shown))
+        } else {
+            let secret = fields.require("secret", |v| {
+                NewSecret::import(document::string(v)?).ok_or_else(|| {
+                    format!(
+                        "must have {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} visible ASCII characters, without commas and quotes"
+                    )
+                })
+            })?;
+            (self.hasher.digest(&secret), self.hasher.algorithm(), secret.fingerprint())
+        };
+        let created_at = self.now();
+        Some(SecretVersion { version: 1, digest, algorithm, fingerprint, created_at, superseded: None })
+    }
+
+    fn refuse_known(&self, line: &Line, digests: &HashSet<Digest>, ids: &HashSet<KeyId>) -> Result<(), String> {
+        let known = |version: &SecretVersion| {
+            digests.contains(&version.digest) || self.snapshot.contains(&version.digest)
+        };
+        if line.key.versions.iter().any(known) {
+            return Err("a key with this secret exists".into());
+        }
+        // Only an ID that the line brought along can be taken; a new one is new.
+        let Some(id) = line.id else { return Ok(()) };
+        let stored = || self.store.key(id).map_err(|error| error.to_string());
+        if ids.contains(&id) || stored()?.is_some() {
+            return Err(format!("a key with the ID {id} exists"));
+        }
+        Ok(())
+    }
+}
+
+/// A line that was read.
+struct Line {
+    key: Key,
+    id: Option<KeyId>,
+}

@@ -1,0 +1,335 @@
+//! The life of a key: created, edited, switched, rotated, revoked, deleted. Each takes effect on the next request.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::profile::{self, PastExpiry};
+use super::view::{self, KeyView};
+use super::{Actor, Deed, Manage, ManageError, Permission};
+use crate::document::{self, Faults, Fields};
+use crate::key::secret::NewSecret;
+use crate::key::{Key, KeyId, Revocation, SecretVersion, Superseded, Switch, VersionState};
+use crate::quantity;
+use crate::store::{Change, Tombstone, Write};
+
+/// Secret versions of a key that are remembered, so that an old secret is told from an unknown one.
+pub const MAX_VERSIONS: usize = 16;
+/// The longest grace of a rotation.
+const MAX_GRACE: Duration = Duration::from_hours(24 * 365);
+/// The longest reason of a revocation, in characters.
+const MAX_REASON_CHARS: usize = 500;
+
+/// A key, and the secret that is shown this once.
+#[derive(Clone)]
+pub struct Issued {
+    /// The key.
+    pub view: KeyView,
+    /// Its new secret.
+    pub secret: NewSecret,
+}
+
+impl Manage {
+    /// Creates a key.
+    ///
+    /// # Errors
+    /// Nothing was created.
+    pub fn create_key(&self, actor: &Actor, document: &Value) -> Result<Issued, ManageError> {
+        actor.needs(Permission::KeyCreate)?;
+        let past = PastExpiry::Refused(self.now());
+        let profile = profile::read_document(document, past).map_err(ManageError::Invalid)?;
+        let secret = self.new_secret(&profile.environment)?;
+        let mut writer = self.writer.lock();
+        let id = self.new_id(&mut writer);
+        let now = self.now();
+        let key = Key {
+            id,
+            profile,
+            switch: Switch::On,
+            revoked: None,
+            created_at: now,
+            created_by: actor.id.clone(),
+            updated_at: now,
+            rotated_at: None,
+            versions: vec![self.version_of(&secret, 1)],
+            revision: 0,
+        };
+        let deed = Deed { actor, action: "key.create", before: None, after: None };
+        let key = self.commit(key, &deed)?;
+        drop(writer);
+        Ok(Issued { view: self.view(key)?, secret })
+    }
+
+    /// One key.
+    ///
+    /// # Errors
+    /// There is none, or the store failed.
+    pub fn key(&self, actor: &Actor, id: KeyId) -> Result<KeyView, ManageError> {
+        actor.needs(Permission::KeyView)?;
+        self.view(self.stored(id)?)
+    }
+
+    /// Edits a key by a merge patch (RFC 7396), if `if_match` is absent or names its present `ETag`.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn edit_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        patch: &Value,
+        if_match: Option<&str>,
+    ) -> Result<KeyView, ManageError> {
+        actor.needs(Permission::KeyUpdate)?;
+        refuse_fixed_fields(patch)?;
+        self.change(actor, id, "key.update", if_match, |key| {
+            let mut document = Value::Object(profile::write(&key.profile));
+            profile::merge_patch(&mut document, patch);
+            key.profile = profile::read_document(&document, PastExpiry::Allowed).map_err(ManageError::Invalid)?;
+            Ok(())
+        })
+    }
+
+    /// Enables or disables a key.
+    ///
+    /// # Errors
+    /// Nothing was changed: the key is revoked, for one.
+    pub fn switch_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        switch: Switch,
+        if_match: Option<&str>,
+    ) -> Result<KeyView, ManageError> {
+        actor.needs(Permission::KeyUpdate)?;
+        let action = match switch {
+            Switch::On => "key.enable",
+            Switch::Off => "key.disable",
+        };
+        self.change(actor, id, action, if_match, |key| {
+            refuse_revoked(key)?;
+            key.switch = switch;
+            Ok(())
+        })
+    }
+
+    /// Gives a key a new secret. The old one works until the document's `grace` ends; without one it is dead at once.
+    ///
+    /// # Errors
+    /// Nothing was changed: the key is revoked, or too many old secrets are still in their grace.
+    pub fn rotate_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        document: &Value,
+        if_match: Option<&str>,
+    ) -> Result<Issued, ManageError> {
+        actor.needs(Permission::KeyUpdate)?;
+        let grace = read_grace(document)?;
+        let mut issued = None;
+        let view = self.change(actor, id, "key.rotate", if_match, |key| {
+            refuse_revoked(key)?;
+            let secret = self.new_secret(&key.profile.environment)?;
+            self.add_version(key, &secret, grace)?;
+            issued = Some(secret);
+            Ok(())
+        })?;
+        let secret = issued.ok_or_else(|| ManageError::Conflict("the rotation made no secret".into()))?;
+        Ok(Issued { view, secret })
+    }
+
+    /// Revokes a key at once and for good. Revoking again changes nothing.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn revoke_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        document: &Value,
+        if_match: Option<&str>,
+    ) -> Result<KeyView, ManageError> {
+        actor.needs(Permission::KeyDelete)?;
+        let reason = read_reason(document)?;
+        let present = self.stored(id)?;
+        if present.revoked.is_some() {
+            return self.view(present);
+        }
+        self.change(actor, id, "key.revoke", if_match, |key| {
+            key.revoked = Some(Revocation { at: self.now(), reason });
+            Ok(())
+        })
+    }
+
+    /// Deletes a key. Its usage stays.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn delete_key(&self, actor: &Actor, id: KeyId, if_match: Option<&str>) -> Result<(), ManageError> {
+        actor.needs(Permission::KeyDelete)?;
+        let writer = self.writer.lock();
+        let key = self.stored(id)?;
+        check_match(&key, if_match)?;
+        let stone = Tombstone {
+            id,
+            name: key.profile.name.clone(),
+            owner: key.profile.owner.clone(),
+            deleted_at: self.now(),
+        };
+        let deed = Deed { actor, action: "key.delete", before: Some(&key), after: None };
+        let draft = self.draft(&deed, id);
+        self.store.commit(&mut Change { writes: vec![Write::DeleteKey(stone)], audit: vec![draft] })?;
+        self.snapshot.apply(Some(&key), None, self.clock.monotonic());
+        drop(writer);
+        Ok(())
+    }
+
+    /// The name of a key, for a metric; of a deleted one too.
+    pub fn name_of(&self, id: KeyId) -> String {
+        let name = || match self.store.key(id).ok()? {
+            Some(key) => Some(key.profile.name),
+            None => self.store.tombstone(id).ok()?.map(|stone| stone.name),
+        };
+        name().unwrap_or_default()
+    }
+
+    /// Runs one change of one key: under the writer's lock, on the record as it is now, committed before it returns.
+    fn change(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        action: &'static str,
+        if_match: Option<&str>,
+        edit: impl FnOnce(&mut Key) -> Result<(), ManageError>,
+    ) -> Result<KeyView, ManageError> {
+        let writer = self.writer.lock();
+        let before = self.stored(id)?;
+        check_match(&before, if_match)?;
+        let mut after = before.clone();
+        edit(&mut after)?;
+        let deed = Deed { actor, action, before: Some(&before), after: None };
+        let key = self.commit(after, &deed)?;
+        drop(writer);
+        self.view(key)
+    }
+
+    pub(super) fn stored(&self, id: KeyId) -> Result<Key, ManageError> {
+        self.store.key(id)?.ok_or_else(|| ManageError::no_key(&id))
+    }
+
+    /// What is shown of a key, its usage up to this moment. A store that cannot take the newest counts now still shows
+    /// those it has.
+    pub(super) fn view(&self, key: Key) -> Result<KeyView, ManageError> {
+        let _ = self.ledger.merge();
+        self.view_merged(key)
+    }
+
+    /// As [`Manage::view`], for callers that merged already.
+    pub(super) fn view_merged(&self, key: Key) -> Result<KeyView, ManageError> {
+        let now = self.now();
+        let totals = self.ledger.totals(key.id)?;
+        let rotation_due = key.rotation_due(self.settings.rotate_after, now);
+        Ok(KeyView { key, totals, rotation_due, now })
+    }
+
+    pub(super) fn new_secret(&self, environment: &str) -> Result<NewSecret, ManageError> {
+        NewSecret::generate(&self.settings.prefix, environment).map_err(|e| ManageError::Randomness(e.to_string()))
+    }
+
+    pub(super) fn version_of(&self, secret: &NewSecret, version: u32) -> SecretVersion {
+        SecretVersion {
+            version,
+            digest: self.hasher.digest(secret),
+            algorithm: self.hasher.algorithm(),
+            fingerprint: secret.fingerprint(),
+            created_at: self.now(),
+            superseded: None,
+        }
+    }
+
+    /// Ends the newest version after `grace` and adds one. A grace of nothing is for a secret that leaked, so it ends
+    /// every older version too; otherwise those keep the ends they have.
+    fn add_version(&self, key: &mut Key, secret: &NewSecret, grace: Duration) -> Result<(), ManageError> {
+        let now = self.now();
+        let number = key.newest().map_or(0, |version| version.version) + 1;
+        for version in &mut key.versions {
+            match &mut version.superseded {
+                Some(end) if grace.is_zero() => end.not_after = end.not_after.min(now),
+                Some(_) => {}
+                none => *none = Some(Superseded { at: now, not_after: now.plus(grace) }),
+            }
+        }
+        if key.versions.len() >= MAX_VERSIONS {
+            let over = key.versions.iter().position(|version| version.state(now) == VersionState::Retired);
+            let Some(over) = over else {
+                return Err(ManageError::Conflict(format!(
+                    "{MAX_VERSIONS} secrets of this key are still in their grace; wait until one ends"
+                )));
+            };
+            key.versions.remove(over);
+        }
+        key.versions.push(self.version_of(secret, number));
+        key.rotated_at = Some(now);
+        Ok(())
+    }
+}
+
+fn refuse_revoked(key: &Key) -> Result<(), ManageError> {
+    if key.revoked.is_some() {
+        return Err(ManageError::Conflict("the key is revoked, which is for good; create a new one".into()));
+    }
+    Ok(())
+}
+
+/// Checks `If-Match` (RFC 9110 section 13.1.1): `*`, or a list of entity tags of which one is the key's.
+fn check_match(key: &Key, if_match: Option<&str>) -> Result<(), ManageError> {
+    let present = view::etag(key);
+    match if_match {
+        Some(list) if list.trim() != "*" && !list.split(',').any(|tag| tag.trim() == present) => {
+            Err(ManageError::PreconditionFailed(present))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What no edit can change is named, rather than called unknown.
+fn refuse_fixed_fields(patch: &Value) -> Result<(), ManageError> {
+    const FIXED: [(&str, &str); 3] = [
+        ("environment", "is part of the secret and cannot be changed; create a key for the other environment"),
+        ("secret", "cannot be set; rotate the key to get a new one"),
+        ("status", "is derived; use enable, disable or revoke"),
+    ];
+    let mut faults = Faults::default();
+    if !patch.is_object() {
+        faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
+    }
+    for (name, why) in FIXED {
+        if patch.get(name).is_some() {
+            faults.add(format!("/{name}"), why);
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(ManageError::Invalid(faults)) }
+}
+
+fn read_grace(document: &Value) -> Result<Duration, ManageError> {
+    read_small(document, |fields| {
+        Some(fields.read("grace", |v| quantity::duration(v, Duration::ZERO, MAX_GRACE)).unwrap_or_default())
+    })
+}
+
+fn read_reason(document: &Value) -> Result<Option<String>, ManageError> {
+    read_small(document, |fields| Some(fields.read("reason", |v| document::text(v, 0, MAX_REASON_CHARS))))
+}
+
+/// Reads a small document that may be left out.
+fn read_small<T>(document: &Value, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, ManageError> {
+    let nothing = json!({});
+    let document = if document.is_null() { &nothing } else { document };
+    let mut faults = Faults::default();
+    let value = Fields::open(document, "", &mut faults).and_then(|mut fields| {
+        let value = read(&mut fields);
+        fields.finish();
+        value
+    });
+    faults.or_else_all(value).map_err(ManageError::Invalid)
+}

@@ -1,0 +1,343 @@
+//! The gateway on Pingora: each hook does one step and leaves the decision to `admission`.
+//!
+//! A request's way: [`connection`] reads and checks its head; `request_filter` finds its route and has it judged;
+//! `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives; `upstream_request_filter`
+//! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
+
+pub mod connection;
+pub mod context;
+pub mod forward;
+pub mod listener;
+pub mod reply;
+pub mod request;
+pub mod routing;
+pub mod upstream;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use ipnet::IpNet;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use crate::admission::denial::{Connection, Denial};
+use crate::admission::{self, Judge, Moment, Passage, Refusal};
+use crate::clock::Clock;
+use crate::config::{AccessLog, ErrorFormat};
+use crate::limit::Standing;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::request_id;
+use crate::routes::target::CheckedTarget;
+use crate::usage::ledger::Ledger;
+use context::Context;
+use forward::{Origin, Trust};
+use reply::Reply;
+use routing::Routing;
+use upstream::Traffic;
+
+/// What every request shares.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The routes in force.
+    pub routing: ArcSwap<Routing>,
+    /// Who decides.
+    pub judge: Judge,
+    /// Where keyed requests are counted.
+    pub ledger: Arc<Ledger>,
+    /// Where all requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// The counters of requests that no route took.
+    pub no_route: Arc<RouteMetrics>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether each request gets a log line.
+    pub access_log: AccessLog,
+}
+
+/// Our own error inside Pingora: the body grew over its limit while it was forwarded.
+const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
+/// Our own error inside Pingora: no target has an address.
+const NO_TARGET: ErrorType = ErrorType::new("NoTarget");
+/// Targets tried for one request, where nothing was sent yet.
+const MAX_TRIES: usize = 3;
+
+/// The Pingora application.
+#[derive(Debug, Clone)]
+pub struct KeyedProxy(pub Arc<Gateway>);
+
+impl KeyedProxy {
+    /// Finds the request's route and has it judged.
+    fn judge(&self, session: &Session, ctx: &mut Context) -> std::result::Result<Passage, Refusal> {
+        let head = session.req_header();
+        let bad = |detail: &'static str| Denial::BadRequest(detail.into());
+        let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
+        ctx.line.1 = String::from_utf8_lossy(target.path()).into_owned();
+        let route = request::route(&self.0.routing.load(), &head.headers, &target, &head.method)?;
+        let now = Moment { wall: ctx.received, monotonic: ctx.started() };
+        let route = ctx.route.insert(route);
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        let peer = peer.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+        let address = request::client_address(peer, &head.headers, &self.0.trusted_proxies);
+        ctx.address = Some(address);
+        let asked = admission::Request {
+            policy: &route.policy,
+            headers: &head.headers,
+            query: target.query(),
+            address,
+            declared_body: request::declared_body(&head.headers),
+        };
+        self.0.judge.admit(&asked, now)
+    }
+
+    /// Answers a denied request and counts it before the client can see the answer.
+    async fn deny(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        denial: &Denial,
+        standings: &[Standing],
+    ) -> Result<()> {
+        let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
+        let reply = reply::denied(denial, format, &ctx.request_id, standings);
+        ctx.ends(denial.outcome(), reply.status);
+        ctx.settle();
+        write_reply(session, reply).await
+    }
+
+    /// What a failure inside Pingora is to the client; `None` where there is nobody to answer.
+    fn denial_of(error: &Error, ctx: &Context) -> Option<Denial> {
+        use ErrorType as E;
+        let most_body = || ctx.route.as_ref().and_then(|route| route.policy.max_body).map_or(0, Into::into);
+        match (error.esource(), error.etype()) {
+            (_, kind) if *kind == BODY_TOO_LARGE => Some(Denial::BodyTooLarge(most_body())),
+            (_, kind) if *kind == NO_TARGET => Some(Denial::UpstreamUnreachable),
+            (ErrorSource::Upstream, kind) => Some(match kind {
+                E::ConnectTimedout | E::TLSHandshakeTimedout | E::ReadTimedout | E::WriteTimedout => {
+                    Denial::UpstreamTimeout
+                }
+                E::ConnectRefused
+                | E::ConnectNoRoute
+                | E::ConnectError
+                | E::BindError
+                | E::SocketError
+                | E::TLSHandshakeFailure
+                | E::TLSWantX509Lookup
+                | E::HandshakeError
+                | E::InvalidCert
+                | E::ConnectProxyFailure => Denial::UpstreamUnreachable,
+                _ => Denial::UpstreamFailed,
+            }),
+            (ErrorSource::Downstream, E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout) => None,
+            (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::RequestTimeout),
+            (ErrorSource::Downstream, _) => {
+                Some(Denial::BadRequest("The request's headers or body are not well-formed HTTP.".into()))
+            }
+            (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Denial::InternalError),
+        }
+    }
+}
+
+/// Writes an answer of our own.
+async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
+    for (name, value) in reply.headers {
+        head.append_header(name, value)?;
+    }
+    if reply.connection == Connection::Close {
+        session.set_keepalive(None);
+    }
+    let no_body = session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(reply.body), true).await?;
+    }
+    Ok(())
+}
+
+/// Whether the answer with this head has no body, so that no body filter will see its end.
+fn ends_with_head(session: &Session, head: &ResponseHeader) -> bool {
+    let empty = || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+    session.req_header().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304) || empty()
+}
+
+#[async_trait]
+impl ProxyHttp for KeyedProxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(Arc::clone(&self.0))
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let head = session.req_header();
+        ctx.line.0 = head.method.clone();
+        let given = request_id::given(&head.headers).map(str::to_owned);
+        ctx.request_id = given.unwrap_or_else(|| request_id::new(ctx.received));
+        match self.judge(session, ctx) {
+            Ok(passage) => {
+                if let Passage::Keyed(permit) = &passage {
+                    ctx.found = Some(permit.found().clone());
+                }
+                ctx.passage = Some(passage);
+                Ok(false)
+            }
+            Err(refusal) => {
+                ctx.found = refusal.found;
+                self.deny(session, ctx, &refusal.denial, &refusal.standings).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        // Nothing is forwarded without a passage, which only the judge gives.
+        let (Some(_), Some(route)) = (&ctx.passage, &ctx.route) else {
+            return Error::e_explain(ErrorType::InternalError, "no passage");
+        };
+        let upgrade = session.req_header().headers.contains_key(header::UPGRADE);
+        let traffic = if upgrade { Traffic::Upgrade } else { Traffic::Plain };
+        let Some((chosen, peer)) = route.upstream.choose(traffic) else {
+            return Error::e_explain(NO_TARGET, "no target has an address");
+        };
+        ctx.chosen = Some(chosen);
+        ctx.tries += 1;
+        ctx.upstream_begins();
+        Ok(Box::new(peer))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let (Some(passage), Some(route)) = (&ctx.passage, &ctx.route) else {
+            return Error::e_explain(ErrorType::InternalError, "no passage");
+        };
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        let peer = peer.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+        let trusted = request::is_trusted(peer.to_canonical(), &self.0.trusted_proxies);
+        let trust = if trusted { Trust::Proxy } else { Trust::Client };
+        let origin = Origin { peer, trust, scheme: "http" };
+        forward::rewrite(request, route, passage, origin, &ctx.request_id)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let most = ctx.route.as_ref().and_then(|route| route.policy.max_body);
+        if most.is_some_and(|most| ctx.body_bytes > most.get()) {
+            // None of it that is over reaches the upstream, and the upstream's connection is cut.
+            *body = None;
+            return Err(Error::create(BODY_TOO_LARGE, ErrorSource::Downstream, None, None));
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        ctx.upstream_answers();
+        ctx.status = Some(response.status);
+        response.insert_header(reply::REQUEST_ID, ctx.request_id.as_str())?;
+        if let Some(Passage::Keyed(permit)) = &ctx.passage {
+            for (name, value) in reply::limit_headers(permit.standings()) {
+                response.insert_header(name, value)?;
+            }
+            if let Some(end) = permit.retiring() {
+                response.insert_header("deprecation", format!("@{}", end.at.as_secs()))?;
+                response.insert_header("sunset", end.not_after.to_http_date())?;
+            }
+        }
+        if ends_with_head(session, response) {
+            ctx.settle();
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<std::time::Duration>> {
+        if end_of_stream {
+            ctx.settle();
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so another target may be tried: it cannot run twice.
+        let targets = ctx.route.as_ref().map_or(1, |route| route.upstream.targets());
+        error.set_retry(ctx.tries < targets.min(MAX_TRIES));
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let denial = Self::denial_of(error, ctx);
+        if let (Some(denial), Some(route)) = (&denial, &ctx.route) {
+            if denial.status().is_server_error() {
+                self.0.metrics.upstream_error(&route.upstream.name, denial.outcome());
+                tracing::warn!(
+                    request_id = ctx.request_id,
+                    upstream = route.upstream.name,
+                    code = denial.outcome().as_str(),
+                    cause = error.etype().as_str(),
+                    "request failed at the upstream"
+                );
+            }
+        }
+        session.set_keepalive(None);
+        let mut error_code = 0;
+        match denial {
+            // An answer has begun: it can only be cut off, which the client sees as cut off.
+            Some(denial) if session.response_written().is_some() => ctx.breaks(denial.outcome()),
+            Some(denial) => {
+                error_code = denial.status().as_u16();
+                let standings = match &ctx.passage {
+                    Some(Passage::Keyed(permit)) => permit.standings().to_vec(),
+                    _ => Vec::new(),
+                };
+                // The client may be gone, and then there is nobody to tell.
+                let _ = self.deny(session, ctx, &denial, &standings).await;
+            }
+            None => {}
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    /// Pingora's own error lines are not written: they may quote a request. `fail_to_proxy` writes ours.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &Context) -> String {
+        ctx.request_id.clone()
+    }
+}

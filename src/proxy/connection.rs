@@ -1,0 +1,217 @@
+//! One client connection: reads each request's head, checks its bytes, and hands it to Pingora.
+//!
+//! Pingora is given a request only once its whole head is here and is one clear HTTP request. So a head has one
+//! deadline however slowly it trickles, its size has one bound, what is malformed is answered as any other denial, and
+//! a connection that waits holds no request state.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::HttpProxy;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::context::Context;
+use super::{Gateway, KeyedProxy, reply};
+use crate::admission::denial::Denial;
+use crate::config::ErrorFormat;
+use crate::head::{self, FaultKind};
+use crate::request_id;
+
+/// Read at once while a head arrives.
+const READ_BYTES: usize = 2 << 10;
+/// How long a refused client is read from, so that it gets to see the answer.
+const LINGER: Duration = Duration::from_millis(500);
+/// How much of it is read.
+const LINGER_BYTES: usize = 256 << 10;
+/// The answer to the probe by which `/readyz` proves that this port answers.
+const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+
+/// What connections are bounded by.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The largest head, in bytes.
+    pub max_head: usize,
+    /// From a connection's or a request's first moment to its last head byte.
+    pub head_timeout: Duration,
+    /// How long a kept connection may wait for its next request.
+    pub idle_timeout: Duration,
+}
+
+/// What every connection shares.
+pub struct Connections {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// Pingora.
+    pub proxy: Arc<HttpProxy<KeyedProxy>>,
+    /// The bounds.
+    pub bounds: Bounds,
+    /// A head that only this process knows, by which it proves to itself that the port answers.
+    pub probe: Vec<u8>,
+    /// Requests that run.
+    pub running: AtomicUsize,
+}
+
+/// What reading a head came to.
+enum Incoming {
+    /// All of it, and whatever followed.
+    Head(BytesMut),
+    /// Our own probe.
+    Probe,
+    /// Nothing: the client left, or has been silent for long enough.
+    Nothing,
+    /// It is refused.
+    Refused(Denial),
+}
+
+/// Which of a connection's requests is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Later,
+}
+
+/// Counts as a running request until it is dropped.
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Connections {
+    /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
+    /// begun.
+    pub async fn serve(&self, mut stream: Stream, peer: SocketAddr, mut shutdown: watch::Receiver<bool>) {
+        let mut settings = None;
+        let mut turn = Turn::First;
+        loop {
+            let incoming = tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                incoming = self.read_head(&mut stream, turn) => incoming,
+            };
+            turn = Turn::Later;
+            let head = match incoming {
+                Incoming::Head(head) => head,
+                Incoming::Probe => {
+                    // A probe that went away learns nothing, and nothing is owed to it.
+                    let _ = stream.write_all(PROBE_ANSWER).await;
+                    return;
+                }
+                Incoming::Nothing => return,
+                Incoming::Refused(denial) => return self.refuse(stream, peer, &denial).await,
+            };
+            let _running = Running::new(&self.running);
+            let mut session = ServerSession::new_http1(stream);
+            session.set_keepalive(Some(self.bounds.idle_timeout.as_secs().max(1)));
+            if let Some(settings) = settings.take() {
+                HttpPersistentSettings::apply_to_session(settings, &mut session);
+            }
+            session.set_pipelined_prefix(head);
+            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else { return };
+            (stream, settings) = reused.consume();
+        }
+    }
+
+    /// Waits for a request and reads its head. A connection's first head has its time from the connection's first
+    /// moment, each later one from its own first byte.
+    async fn read_head(&self, stream: &mut Stream, turn: Turn) -> Incoming {
+        let mut buffer = BytesMut::with_capacity(READ_BYTES);
+        if turn == Turn::Later {
+            match timeout(self.bounds.idle_timeout, stream.read_buf(&mut buffer)).await {
+                Ok(Ok(1..)) => {}
+                Ok(_) | Err(_) => return Incoming::Nothing,
+            }
+        }
+        let deadline = Instant::now() + self.bounds.head_timeout;
+        match timeout_at(deadline, self.read_to_end(stream, &mut buffer)).await {
+            Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer)),
+            Err(_) if buffer.is_empty() => Incoming::Nothing,
+            Err(_) => Incoming::Refused(Denial::RequestTimeout),
+        }
+    }
+
+    /// Reads until the head's end is in the buffer (`None`), or until it is clear that it never will be.
+    async fn read_to_end(&self, stream: &mut Stream, buffer: &mut BytesMut) -> Option<Incoming> {
+        let mut looked = 0;
+        loop {
+            // A server should pass over one empty line before a request (RFC 9112 section 2.2).
+            let blank = head::skip_blank(buffer);
+            if blank > 0 && looked == 0 {
+                buffer.advance(blank);
+            }
+            let end = head::find_end(buffer, looked);
+            if end.unwrap_or(buffer.len()) > self.bounds.max_head {
+                return Some(Incoming::Refused(Denial::HeaderTooLarge(self.bounds.max_head)));
+            }
+            if end.is_some() {
+                return None;
+            }
+            looked = buffer.len();
+            buffer.reserve(READ_BYTES);
+            if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
+                return Some(Incoming::Nothing);
+            }
+        }
+    }
+
+    fn check(&self, buffer: BytesMut) -> Incoming {
+        let end = head::find_end(&buffer, 0).unwrap_or(buffer.len());
+        if buffer[..end] == self.probe[..] {
+            return Incoming::Probe;
+        }
+        match head::check(&buffer[..end]) {
+            Ok(_) => Incoming::Head(buffer),
+            Err(fault) => Incoming::Refused(match fault.kind() {
+                FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
+                FaultKind::TooLarge => Denial::HeaderTooLarge(self.bounds.max_head),
+            }),
+        }
+    }
+
+    /// Answers bytes that are no request, counts them and closes the connection.
+    async fn refuse(&self, mut stream: Stream, peer: SocketAddr, denial: &Denial) {
+        let mut context = Context::new(Arc::clone(&self.gateway));
+        context.request_id = request_id::new(context.received);
+        context.address = Some(peer.ip().to_canonical());
+        let reply = reply::denied(denial, ErrorFormat::Problem, &context.request_id, &[]);
+        context.ends(denial.outcome(), reply.status);
+        drop(context);
+        if stream.write_all(&reply.to_http1()).await.is_ok() && stream.shutdown().await.is_ok() {
+            linger(&mut stream).await;
+        }
+    }
+}
+
+/// Reads what the client still sends, for a while: closing a socket with unread bytes resets it, and the client would
+/// not see the answer.
+async fn linger(stream: &mut Stream) {
+    let drain = async {
+        let mut bytes = vec![0; READ_BYTES];
+        let mut left = LINGER_BYTES;
+        while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever sends on after this does not wait for an answer.
+    let _ = timeout(LINGER, drain).await;
+}

@@ -1,0 +1,168 @@
+//! One request's state, from its head to its end. It settles itself when it is dropped, so that a client that leaves, a
+//! panic and a shutdown are counted like any other end, once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::Gateway;
+use super::routing::Route;
+use super::upstream::Chosen;
+use crate::admission::Passage;
+use crate::clock::{Monotonic, Timestamp};
+use crate::config::AccessLog;
+use crate::metrics::NO_ROUTE;
+use crate::outcome::Outcome;
+use crate::snapshot::Found;
+
+/// One request.
+#[derive(Debug)]
+pub struct Context {
+    gateway: Arc<Gateway>,
+    /// When its head was there, on the wall.
+    pub received: Timestamp,
+    started: Monotonic,
+    /// Its ID, in the answer and the log.
+    pub request_id: String,
+    /// Its method and path, for the log; the query is left out, for it may hold a credential.
+    pub line: (http::Method, String),
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// Its route.
+    pub route: Option<Arc<Route>>,
+    /// Whether it may pass. Forwarding asks for it.
+    pub passage: Option<Passage>,
+    /// The key, where it is known.
+    pub found: Option<Found>,
+    /// Where it was forwarded to.
+    pub chosen: Option<Chosen>,
+    /// How often a target was chosen.
+    pub tries: usize,
+    /// Bytes of its body so far.
+    pub body_bytes: u64,
+    /// The status that the client was sent.
+    pub status: Option<StatusCode>,
+    upstream_began: Option<Monotonic>,
+    upstream_answered: Option<Monotonic>,
+    outcome: Outcome,
+    settled: Settled,
+}
+
+/// Whether the request was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    No,
+    Yes,
+}
+
+impl Context {
+    /// A request whose head is there.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        let (received, started) = (gateway.clock.now(), gateway.clock.monotonic());
+        Self {
+            gateway,
+            received,
+            started,
+            request_id: String::new(),
+            line: (http::Method::GET, String::new()),
+            address: None,
+            route: None,
+            passage: None,
+            found: None,
+            chosen: None,
+            tries: 0,
+            body_bytes: 0,
+            status: None,
+            upstream_began: None,
+            upstream_answered: None,
+            outcome: Outcome::Allowed,
+            settled: Settled::No,
+        }
+    }
+
+    /// When it began, for rates.
+    pub fn started(&self) -> Monotonic {
+        self.started
+    }
+
+    /// Notes how it ends.
+    pub fn ends(&mut self, outcome: Outcome, status: StatusCode) {
+        self.outcome = outcome;
+        self.status = Some(status);
+    }
+
+    /// Notes how it ends where no status can be sent any more.
+    pub fn breaks(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// Notes that its upstream is about to be connected to.
+    pub fn upstream_begins(&mut self) {
+        let now = self.gateway.clock.monotonic();
+        if self.upstream_began.is_none() {
+            self.gateway.metrics.overhead.observe(now.since(self.started).as_secs_f64());
+        }
+        self.upstream_began = Some(now);
+    }
+
+    /// Notes that its upstream has answered.
+    pub fn upstream_answers(&mut self) {
+        self.upstream_answered = Some(self.gateway.clock.monotonic());
+    }
+
+    /// Counts it and gives its place back, before its last byte is written: whoever has the whole answer finds it
+    /// counted. What happens after that changes nothing any more.
+    pub fn settle(&mut self) {
+        if self.settled == Settled::Yes {
+            return;
+        }
+        self.settled = Settled::Yes;
+        let now = self.gateway.clock.now();
+        if let (Some(found), Some(route)) = (&self.found, &self.route) {
+            self.gateway.ledger.settle(found, route.policy.number, self.outcome, now);
+        }
+        match &self.route {
+            Some(route) => {
+                route.metrics.count(self.outcome);
+                let took = self.gateway.clock.monotonic().since(self.started);
+                route.metrics.duration.observe(took.as_secs_f64());
+            }
+            None => self.gateway.no_route.count(self.outcome),
+        }
+        self.passage = None;
+        self.chosen = None;
+    }
+
+    /// One line about it: the key's ID and never its secret, the path and never its query.
+    fn log(&self) {
+        let took = |from: Option<Monotonic>, to: Option<Monotonic>| from.zip(to).map(|(a, b)| b.since(a).as_micros());
+        let label = self.route.as_ref().map_or(NO_ROUTE, |route| &*route.policy.label);
+        tracing::info!(
+            target: "access",
+            request_id = self.request_id,
+            address = self.address.map(tracing::field::display),
+            method = self.line.0.as_str(),
+            path = self.line.1,
+            route = label,
+            key_id = self.found.as_ref().map(|found| tracing::field::display(found.entry.id)),
+            outcome = self.outcome.as_str(),
+            status = self.status.map_or(0, |status| status.as_u16()),
+            duration_us = took(Some(self.started), Some(self.gateway.clock.monotonic())).map(|us| us as u64),
+            upstream_us = took(self.upstream_began, self.upstream_answered).map(|us| us as u64),
+            request_bytes = self.body_bytes,
+        );
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.outcome = Outcome::InternalError;
+        }
+        self.settle();
+        if self.gateway.access_log == AccessLog::On {
+            self.log();
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What is read from a request before it is judged: the client's address, its route, its body's length.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, Method};
+use ipnet::IpNet;
+
+use super::routing::{Route, Routing};
+use crate::admission::denial::Denial;
+use crate::routes::NoRoute;
+use crate::routes::target::CheckedTarget;
+
+/// Hops of `X-Forwarded-For` that are looked at, from the right.
+const MAX_HOPS: usize = 32;
+
+/// The client's address: the connection's, or, behind trusted proxies, the right-most hop that is none of them.
+pub fn client_address(connection: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let connection = connection.to_canonical();
+    if !is_trusted(connection, trusted) {
+        return connection;
+    }
+    let values: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(',')).take(MAX_HOPS);
+    let mut client = connection;
+    for hop in hops {
+        // What is no address cannot be followed further: the last hop that was one is the client.
+        let Some(address) = hop_address(hop.trim()) else { break };
+        client = address.to_canonical();
+        if !is_trusted(client, trusted) {
+            break;
+        }
+    }
+    client
+}
+
+/// Whether the address is one of the trusted proxies'.
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The address of a hop, which may have a port: `203.0.113.7`, `203.0.113.7:80`, `[2001:db8::1]:80`, `2001:db8::1`.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bare = || hop.parse::<IpAddr>().ok();
+    let with_port = || hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    let bracketed = || hop.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
+    bare().or_else(with_port).or_else(bracketed)
+}
+
+/// The route of a request.
+///
+/// # Errors
+/// There is none, not for its method, or not for sure.
+pub fn route(
+    routing: &Routing,
+    headers: &HeaderMap,
+    target: &CheckedTarget<'_>,
+    method: &Method,
+) -> Result<Arc<Route>, Denial> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let index = routing.table.find(host, target, method).map_err(|missing| match missing {
+        NoRoute::NotFound => Denial::NoRoute,
+        NoRoute::MethodNotAllowed { allow } => Denial::MethodNotAllowed(allow),
+        NoRoute::Ambiguous => Denial::BadRequest(
+            "The path's `;` parameters would lead to another route on servers that ignore them.".into(),
+        ),
+    })?;
+    routing.routes.get(index).map(Arc::clone).ok_or(Denial::NoRoute)
+}
+
+/// The length that the head says of the body.
+pub fn declared_body(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(values: &[&'static str], name: &'static str) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        values.iter().for_each(|value| drop(map.append(name, HeaderValue::from_static(value))));
+        map
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let client = |connection: &str, forwarded: &[&'static str]| {
+            let map = headers(forwarded, "x-forwarded-for");
+            client_address(connection.parse().unwrap(), &map, &trusted).to_string()
+        };
+        assert_eq!(client("198.51.100.1", &["203.0.113.7"]), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.7"]), "203.0.113.7");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.7, 10.0.0.2"]), "203.0.113.7");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6", "203.0.113.7:443"]), "203.0.113.7");
+        assert_eq!(client("10.0.0.1", &["203.0.113.7, nonsense"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["[2001:db8::1]:80"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("::ffff:10.0.0.1", &["203.0.113.7"]), "203.0.113.7");
+    }
+}

@@ -1,0 +1,227 @@
+//! Where requests go: the targets of an upstream, how one is chosen, and the connection's options.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+
+use crate::config::{Balance, SetHeader, Upstream as UpstreamConfig};
+
+/// How often the names of targets are looked up again.
+pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// How long an idle connection to a target is kept.
+const POOL_IDLE: Duration = Duration::from_secs(60);
+/// How long an upgraded connection (a WebSocket) may be silent.
+const UPGRADED_IDLE: Duration = Duration::from_hours(1);
+
+/// An upstream at work.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Replaces the client's `Host`.
+    pub host: Option<http::HeaderValue>,
+    /// Set on each forwarded request.
+    pub set_headers: Vec<SetHeader>,
+    targets: Vec<Arc<Target>>,
+    /// Indexes of targets, each as often as its weight says.
+    turns: Vec<usize>,
+    turn: AtomicUsize,
+    balance: Balance,
+    tls: Option<String>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+/// One target.
+#[derive(Debug)]
+pub struct Target {
+    address: String,
+    weight: u32,
+    /// What the address resolved to last. A look-up that fails leaves it as it is.
+    resolved: ArcSwapOption<SocketAddr>,
+    running: AtomicU32,
+}
+
+/// A target that a request goes to. Counts as running until it is dropped.
+#[derive(Debug)]
+pub struct Chosen(Arc<Target>);
+
+impl Drop for Chosen {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the request asks of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Requests and answers.
+    Plain,
+    /// Asks for an upgrade: silence is normal then.
+    Upgrade,
+}
+
+impl Upstream {
+    /// From its configuration. Its names are looked up by [`Upstream::resolve`].
+    pub fn new(name: &str, config: &UpstreamConfig) -> Self {
+        let target = |target: &crate::config::Target| {
+            let literal = target.address.parse::<SocketAddr>().ok().map(Arc::new);
+            Arc::new(Target {
+                address: target.address.clone(),
+                weight: target.weight.get(),
+                resolved: ArcSwapOption::new(literal),
+                running: AtomicU32::new(0),
+            })
+        };
+        let targets: Vec<_> = config.targets.iter().map(target).collect();
+        Self {
+            name: name.to_owned(),
+            host: config.host.as_deref().and_then(|host| host.parse().ok()),
+            set_headers: config.set_headers.clone(),
+            turns: interleave(&targets),
+            targets,
+            turn: AtomicUsize::new(0),
+            balance: config.balance,
+            tls: config.tls.clone(),
+            connect_timeout: config.connect_timeout,
+            response_timeout: config.response_timeout,
+        }
+    }
+
+    /// Looks up the targets that have names.
+    pub async fn resolve(&self) {
+        for target in &self.targets {
+            if target.address.parse::<SocketAddr>().is_ok() {
+                continue;
+            }
+            match tokio::net::lookup_host(&target.address).await.map(|mut found| found.next()) {
+                Ok(Some(address)) => target.resolved.store(Some(Arc::new(address))),
+                Ok(None) => tracing::warn!(upstream = self.name, target = target.address, "name has no address"),
+                Err(error) => {
+                    tracing::warn!(upstream = self.name, target = target.address, %error, "name not resolved");
+                }
+            }
+        }
+    }
+
+    /// How many targets there are.
+    pub fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Chooses a target and says how to connect to it. `None` where no target has an address.
+    pub fn choose(&self, traffic: Traffic) -> Option<(Chosen, HttpPeer)> {
+        let target = match self.balance {
+            Balance::RoundRobin => self.next_in_turn(),
+            Balance::LeastConnections => self.least_busy(),
+        }?;
+        let address = **target.resolved.load().as_ref()?;
+        target.running.fetch_add(1, Ordering::Relaxed);
+        Some((Chosen(Arc::clone(target)), self.peer(address, traffic)))
+    }
+
+    fn next_in_turn(&self) -> Option<&Arc<Target>> {
+        let known = |offset: usize| {
+            let turn = self.turns.get(offset % self.turns.len())?;
+            self.targets.get(*turn).filter(|target| target.resolved.load().is_some())
+        };
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        (0..self.turns.len()).find_map(|step| known(first.wrapping_add(step)))
+    }
+
+    fn least_busy(&self) -> Option<&Arc<Target>> {
+        let known = self.targets.iter().filter(|target| target.resolved.load().is_some());
+        let load = |target: &Arc<Target>| {
+            u64::from(target.running.load(Ordering::Relaxed)) * 1_000 / u64::from(target.weight)
+        };
+        // Ties go round, so that idle targets share.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.targets.len();
+        known.enumerate().min_by_key(|(index, target)| (load(target), (index + first) % count)).map(|(_, target)| target)
+    }
+
+    fn peer(&self, address: SocketAddr, traffic: Traffic) -> HttpPeer {
+        let mut peer = HttpPeer::new(address, self.tls.is_some(), self.tls.clone().unwrap_or_default());
+        if let Some(options) = peer.get_mut_peer_options() {
+            options.connection_timeout = Some(self.connect_timeout);
+            options.total_connection_timeout = Some(self.connect_timeout);
+            let silence = match traffic {
+                Traffic::Plain => self.response_timeout,
+                Traffic::Upgrade => UPGRADED_IDLE,
+            };
+            options.read_timeout = Some(silence);
+            options.write_timeout = Some(silence);
+            options.idle_timeout = Some(POOL_IDLE);
+        }
+        peer
+    }
+}
+
+/// Spreads the turns of heavy targets evenly among the others (smooth weighted round-robin, as in nginx).
+fn interleave(targets: &[Arc<Target>]) -> Vec<usize> {
+    let total: i64 = targets.iter().map(|target| i64::from(target.weight)).sum();
+    let mut credit = vec![0_i64; targets.len()];
+    let mut turns = Vec::new();
+    for _ in 0..total {
+        for (credit, target) in credit.iter_mut().zip(targets) {
+            *credit += i64::from(target.weight);
+        }
+        let Some(best) = (0..targets.len()).max_by_key(|&index| (credit[index], std::cmp::Reverse(index))) else {
+            break;
+        };
+        credit[best] -= total;
+        turns.push(best);
+    }
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    fn upstream(targets: &[(&str, u32)], balance: Balance) -> Upstream {
+        let target = |&(address, weight): &(&str, u32)| crate::config::Target {
+            address: address.to_owned(),
+            weight: NonZeroU32::new(weight).unwrap(),
+        };
+        let config = UpstreamConfig {
+            targets: targets.iter().map(target).collect(),
+            balance,
+            tls: None,
+            host: None,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            set_headers: Vec::new(),
+        };
+        Upstream::new("api", &config)
+    }
+
+    #[test]
+    fn weights_are_kept_and_spread() {
+        let upstream = upstream(&[("127.0.0.1:1", 5), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)], Balance::RoundRobin);
+        assert_eq!(upstream.turns, [0, 0, 1, 0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn the_least_busy_target_for_its_weight_is_chosen() {
+        let upstream = upstream(&[("127.0.0.1:1", 1), ("127.0.0.1:2", 3)], Balance::LeastConnections);
+        let chosen: Vec<_> = (0..8).filter_map(|_| upstream.choose(Traffic::Plain)).map(|(chosen, _)| chosen).collect();
+        let on_first = chosen.iter().filter(|chosen| chosen.0.address.ends_with(":1")).count();
+        assert_eq!(on_first, 2);
+        drop(chosen);
+        assert_eq!(upstream.targets[1].running.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_target_without_an_address_is_passed_over() {
+        let upstream = upstream(&[("name.invalid:1", 1), ("127.0.0.1:2", 1)], Balance::RoundRobin);
+        for _ in 0..4 {
+            assert!(upstream.choose(Traffic::Plain).unwrap().0.0.address.ends_with(":2"));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The ID that a request, its answer and its log line share.
+
+use http::HeaderMap;
+
+use crate::clock::Timestamp;
+
+/// The longest request ID that a client may choose, in bytes.
+const MAX_BYTES: usize = 128;
+
+/// The client's own request ID, if it sent one that is sane: safe in headers, logs and JSON alike.
+pub fn given(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all("x-request-id").iter();
+    let id = values.next()?.to_str().ok()?;
+    let sane = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=' | b'@');
+    let one = values.next().is_none();
+    (one && (1..=MAX_BYTES).contains(&id.len()) && id.bytes().all(sane)).then_some(id)
+}
+
+/// A new request ID: 26 characters that sort by time.
+pub fn new(now: Timestamp) -> String {
+    ulid::Ulid::from_parts(now.as_millis(), rand::random()).to_string().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_request_id_is_kept_only_if_it_is_sane() {
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| drop(headers.append("x-request-id", HeaderValue::from_static(value))));
+            given(&headers).map(str::to_owned)
+        };
+        assert_eq!(of(&["abc-123"]).as_deref(), Some("abc-123"));
+        assert_eq!(of(&["a b"]), None);
+        assert_eq!(of(&["a\"b"]), None);
+        assert_eq!(of(&["a", "b"]), None);
+        assert_eq!(of(&[""]), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! One key as admission sees it: compact, because there may be a million.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use ipnet::IpNet;
+
+use crate::clock::Timestamp;
+use crate::key::quota::QuotaSpec;
+use crate::key::scope::Scope;
+use crate::key::{Key, KeyId, RateSpec, Status, Superseded, Switch, VersionState};
+use crate::limit::{Cells, InFlight, Rate};
+
+/// One key. Immutable: a change replaces it.
+#[derive(Debug)]
+pub struct Entry {
+    /// The key's ID.
+    pub id: KeyId,
+    /// The key's name.
+    pub name: Box<str>,
+    /// Its owner, shared with the owner's other keys.
+    pub owner: Option<Arc<str>>,
+    /// Its environment, shared with the environment's other keys.
+    pub environment: Arc<str>,
+    /// What it may do, shared with the keys that may do the same.
+    pub rights: Arc<Rights>,
+    /// What moves with its traffic.
+    pub live: Arc<Live>,
+    /// The number of the newest version.
+    pub newest_version: u32,
+    switch: Switch,
+    revoked: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    /// The versions that were rotated away; mostly none.
+    superseded: Box<[(u32, Superseded)]>,
+}
+
+impl Entry {
+    pub(super) fn new(
+        key: &Key,
+        owner: Option<Arc<str>>,
+        environment: Arc<str>,
+        rights: Arc<Rights>,
+        live: Arc<Live>,
+    ) -> Self {
+        let ended = |v: &crate::key::SecretVersion| v.superseded.map(|end| (v.version, end));
+        Self {
+            id: key.id,
+            name: key.profile.name.as_str().into(),
+            owner,
+            environment,
+            rights,
+            live,
+            newest_version: key.newest().map_or(0, |v| v.version),
+            switch: key.switch,
+            revoked: key.revoked.as_ref().map(|r| r.at),
+            expires: key.profile.expires_at,
+            superseded: key.versions.iter().filter_map(ended).collect(),
+        }
+    }
+
+    /// The key's status at `now`.
+    pub fn status(&self, now: Timestamp) -> Status {
+        Status::derive(self.revoked, self.expires, self.switch, now)
+    }
+
+    /// How the version ends, if it was rotated away.
+    pub fn superseded(&self, version: u32) -> Option<Superseded> {
+        self.superseded.iter().find(|(number, _)| *number == version).map(|(_, end)| *end)
+    }
+
+    /// Where the version stands at `now`.
+    pub fn version_state(&self, version: u32, now: Timestamp) -> VersionState {
+        self.superseded(version).map_or(VersionState::Active, |end| end.state(now))
+    }
+}
+
+/// What moves with a key's traffic. It outlives edits and rotations.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Its states for each rate it met.
+    pub cells: Cells,
+    /// Its running requests.
+    pub in_flight: InFlight,
+    /// Where its last usage counter is (a hint, see `usage`).
+    pub usage_hint: AtomicU32,
+    /// Where its quota counters are, by window (hints, see `usage`).
+    pub quota_hints: [AtomicU32; 3],
+}
+
+/// What keys with the same rights may do.
+#[derive(Debug)]
+pub struct Rights {
+    /// What they may do.
+    pub scopes: Box<[Scope]>,
+    /// From where; empty: from anywhere.
+    pub ip_allow: Box<[IpNet]>,
+    /// Rates of their own; empty: the route's.
+    pub rates: Box<[Rate]>,
+    /// Calendar quotas.
+    pub quotas: Box<[QuotaSpec]>,
+    /// How many requests may run at once.
+    pub max_concurrent: Option<NonZeroU32>,
+}
+
+/// What makes two keys' rights the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct RightsSpec {
+    scopes: Vec<Scope>,
+    ip_allow: Vec<IpNet>,
+    limits: Vec<RateSpec>,
+    quotas: Vec<QuotaSpec>,
+    max_concurrent: Option<NonZeroU32>,
+}
+
+impl RightsSpec {
+    pub(super) fn of(key: &Key) -> Self {
+        Self {
+            scopes: key.profile.scopes.clone(),
+            ip_allow: key.profile.ip_allow.clone(),
+            limits: key.profile.limits.clone(),
+            quotas: key.profile.quotas.clone(),
+            max_concurrent: key.profile.max_concurrent,
+        }
+    }
+}
+
+impl Rights {
+    pub(super) fn of(spec: &RightsSpec) -> Self {
+        Self {
+            scopes: spec.scopes.as_slice().into(),
+            ip_allow: spec.ip_allow.as_slice().into(),
+            rates: spec.limits.iter().map(Rate::of_key).collect(),
+            quotas: spec.quotas.as_slice().into(),
+            max_concurrent: spec.max_concurrent,
+        }
+    }
+
+    /// Whether all of `wanted` is granted; otherwise the first that is not.
+    pub fn lacking<'a>(&self, wanted: &'a [Scope]) -> Option<&'a Scope> {
+        wanted.iter().find(|scope| !self.scopes.iter().any(|held| held.grants(scope)))
+    }
+}

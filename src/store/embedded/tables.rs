@@ -1,0 +1,33 @@
+//! The tables of the file, and what each holds.
+
+use redb::TableDefinition;
+
+use crate::store::usage_tables::{RowKey, RowValue, TotalsKey, TotalsValue};
+
+/// Facts about the store itself, by name.
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Key records, by the key ID's 128 bits: by creation.
+pub(super) const KEYS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("keys");
+/// What is left of deleted keys.
+pub(super) const TOMBSTONES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("tombstones");
+/// Admin tokens, by ID.
+pub(super) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("admin_tokens");
+/// The audit log, by sequence number.
+pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+/// Route numbers, by name.
+pub(super) const ROUTES: TableDefinition<'_, &str, u16> = TableDefinition::new("routes");
+/// The ledger: one row for each key, hour, route, outcome and secret version.
+pub(super) const LEDGER: TableDefinition<'_, RowKey, RowValue> = TableDefinition::new("ledger");
+/// Sums of the ledger by key and secret version, kept in the transaction that changes the ledger.
+pub(super) const TOTALS: TableDefinition<'_, TotalsKey, TotalsValue> = TableDefinition::new("usage_totals");
+
+/// In `meta`: the store's format, a number.
+pub(super) const FORMAT: &str = "format";
+/// In `meta`: the store's own ID, 16 bytes.
+pub(super) const STORE_ID: &str = "store_id";
+/// In `meta`: how often the store was opened, a number.
+pub(super) const OPENINGS: &str = "openings";
+/// In `meta`: the newest revision, a number.
+pub(super) const REVISION: &str = "revision";
+/// In `meta`: a hash that shows whether the pepper is the one that the secrets were hashed with.
+pub(super) const PEPPER_CHECK: &str = "pepper_check";

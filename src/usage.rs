@@ -1,0 +1,8 @@
+//! Usage: what each key did, counted so that nothing is lost and nothing is counted twice.
+
+pub mod busy;
+pub mod cell;
+pub mod ledger;
+mod map;
+pub mod quota;
+pub mod slab;

@@ -1,0 +1,173 @@
+//! From the mapped counters to the durable ledger: once a second, and before each reading.
+//!
+//! A request is settled by one atomic add. A merge takes the absolute counts of the counters that moved and hands them
+//! to the store, which makes merging the same counts again harmless; so nothing is lost and nothing is counted twice,
+//! wherever a merge is interrupted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::busy::BusyKeys;
+use super::cell::{CellKey, Kind};
+use super::quota;
+use super::slab::{Reading, Slab};
+use crate::clock::Timestamp;
+use crate::key::KeyId;
+use crate::key::quota::Window;
+use crate::outcome::{Outcome, Tally};
+use crate::snapshot::Found;
+use crate::store::{Counted, Store, StoreError, Totals, UsageKey, UsageRange, Visit};
+
+/// Counters merged in one transaction, so that admin changes never wait long for the store.
+const MERGE_BATCH: usize = 20_000;
+/// Hours for which a counter is kept after its own, for requests that are settled late and clocks that step back.
+const KEEP_HOURS: u32 = 2;
+
+/// What the mapped counters hold and the store has not yet.
+#[derive(Debug)]
+pub struct Ledger {
+    slab: Arc<Slab>,
+    store: Arc<dyn Store>,
+    /// Held through a merge, so that merges follow each other. Never taken by a request.
+    busy: Mutex<BusyKeys>,
+    failures: AtomicU64,
+    /// The hour in which counters were last freed.
+    recycled_in: AtomicU32,
+}
+
+impl Ledger {
+    /// Between these two, with this many series for the busiest keys.
+    pub fn new(slab: Arc<Slab>, store: Arc<dyn Store>, top_keys: usize) -> Self {
+        Self { slab, store, busy: Mutex::new(BusyKeys::new(top_keys)), failures: AtomicU64::new(0), recycled_in: AtomicU32::new(0) }
+    }
+
+    /// Brings counters up to what the ledger already has of them. After a power loss the file may be older than the
+    /// ledger; without this, what is counted next would be taken for what was counted before.
+    ///
+    /// # Errors
+    /// The ledger could not be read.
+    pub fn recover(&self) -> Result<(), StoreError> {
+        let mut readings = Vec::new();
+        self.slab.cells(|reading| readings.push(reading));
+        for reading in readings {
+            let Some(row) = row_of(&reading.key) else { continue };
+            if let Some(count) = self.store.merged_count(&row, reading.generation)? {
+                self.slab.raise_count(reading.index, reading.generation, count);
+            }
+        }
+        self.merge().map(drop)
+    }
+
+    /// Counts one request of a key, with its final outcome.
+    pub fn settle(&self, found: &Found, route: u16, outcome: Outcome, now: Timestamp) {
+        let key = CellKey {
+            key: found.entry.id,
+            version: found.version,
+            hour: now.hour(),
+            route,
+            kind: Kind(outcome.number()),
+        };
+        self.slab.count(&key, &found.entry.live.usage_hint, now);
+    }
+
+    /// Merges what moved since the last merge. Where the store fails, the counters keep it for the next one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn merge(&self) -> Result<usize, StoreError> {
+        let mut busy = self.busy.lock();
+        let mut moved = Vec::new();
+        self.slab.drain_dirty(|reading| moved.push(reading));
+        let mut rest = &moved[..];
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(rest.len().min(MERGE_BATCH));
+            if let Err(error) = self.merge_batch(batch, &mut busy) {
+                rest.iter().for_each(|reading| self.slab.mark_dirty(reading.index));
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                return Err(error);
+            }
+            rest = after;
+        }
+        Ok(moved.len())
+    }
+
+    fn merge_batch(&self, batch: &[Reading], busy: &mut BusyKeys) -> Result<(), StoreError> {
+        let counted: Vec<Counted> = batch.iter().filter_map(counted).collect();
+        let added = if counted.is_empty() { Vec::new() } else { self.store.merge_usage(&counted)? };
+        batch.iter().for_each(|reading| self.slab.mark_merged(reading.index, reading.generation, reading.count));
+        let mut let_through: HashMap<KeyId, u64> = HashMap::new();
+        for one in added.iter().filter(|one| one.row.outcome.tally() == Tally::LetThrough) {
+            *let_through.entry(one.row.key).or_default() += one.count;
+        }
+        let_through.into_iter().filter(|(_, more)| *more > 0).for_each(|(key, more)| busy.add(key, more));
+        Ok(())
+    }
+
+    /// One turn of the background task: merges, lets the busiest keys' activity fade, and frees counters whose time
+    /// is over.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn turn(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.merge()?;
+        self.busy.lock().turn();
+        // Once an hour is enough, for counters are of an hour.
+        if self.recycled_in.swap(now.hour(), Ordering::Relaxed) != now.hour() {
+            self.slab.recycle(now.hour().saturating_sub(KEEP_HOURS), |cell| still_open(cell, now));
+        }
+        Ok(())
+    }
+
+    /// A key's totals by secret version, up to this moment.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn totals(&self, key: KeyId) -> Result<Vec<(u32, Totals)>, StoreError> {
+        self.store.totals(key)
+    }
+
+    /// Rows of the ledger.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn rows(&self, range: UsageRange, each: Visit<'_, (UsageKey, u64)>) -> Result<(), StoreError> {
+        self.store.usage(range, each)
+    }
+
+    /// The busiest keys with their counts, and the count of all others.
+    pub fn busiest(&self) -> (Vec<(KeyId, u64)>, u64) {
+        let busy = self.busy.lock();
+        (busy.series().collect(), busy.other())
+    }
+
+    /// Requests that the ledger has not yet.
+    pub fn unmerged(&self) -> u64 {
+        self.slab.unmerged(|kind| kind.0 < quota::FIRST_QUOTA_KIND)
+    }
+
+    /// Merges that failed since the process started.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+}
+
+/// The ledger's row of a counter; none for a quota's.
+fn row_of(cell: &CellKey) -> Option<UsageKey> {
+    let outcome = Outcome::from_number(cell.kind.0)?;
+    Some(UsageKey { key: cell.key, hour: cell.hour, route: cell.route, outcome, version: cell.version })
+}
+
+fn counted(reading: &Reading) -> Option<Counted> {
+    let row = row_of(&reading.key)?;
+    let Reading { generation, count, first_used, last_used, .. } = *reading;
+    Some(Counted { generation, row, count, first_used, last_used })
+}
+
+/// Whether a quota's window is not over yet.
+fn still_open(cell: &CellKey, now: Timestamp) -> bool {
+    let window: Option<Window> = quota::window_of(cell.kind);
+    window.is_some_and(|window| Timestamp::from_hour(cell.hour) >= window.edges(now).start)
+}
