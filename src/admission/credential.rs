@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_query_parameter_is_found_however_it_is_written() {
         let found = |query: &'static str| {
-            in_query(query.as_bytes(), "api_key").iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect()
+            in_query(query.as_bytes(), "api_key").iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect::<Vec<_>>()
         };
         let none: Vec<String> = Vec::new();
         assert_eq!(found("a=1&api_key=x%5Fy&b=2"), vec!["x_y".to_owned()]);

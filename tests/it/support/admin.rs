@@ -1,0 +1,60 @@
+//! The admin API as a caller sees it.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::raw::{self, Answer};
+
+/// An admin caller.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    pub address: SocketAddr,
+    token: String,
+}
+
+impl Admin {
+    pub fn new(address: SocketAddr, token: &str) -> Self {
+        Self { address, token: token.to_owned() }
+    }
+
+    /// A call with any headers and body.
+    pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        raw::send(
+            self.address,
+            format!(
+                "{method} {path} HTTP/1.1\r\nhost: admin\r\nauthorization: Bearer {}\r\n{extra}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                self.token,
+                body.len()
+            ),
+        )
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], "")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, &[], &body.to_string())
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.call("PATCH", path, &[], &body.to_string())
+    }
+
+    /// A new key: its ID and its secret.
+    pub fn key(&self, fields: &Value) -> (String, String) {
+        let mut body = json!({"name": "test"});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let answer = self.post("/api/v1/keys", &body);
+        assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+        let body = answer.json();
+        (body["key"]["id"].as_str().unwrap().to_owned(), body["secret"].as_str().unwrap().to_owned())
+    }
+
+    /// The key as it is now.
+    pub fn show(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/keys/{id}")).json()
+    }
+}
