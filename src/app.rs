@@ -89,7 +89,10 @@ impl Core {
             ledger: Arc::clone(&ledger),
             quotas: Arc::clone(&quotas),
             hasher: hasher.clone(),
-            settings: KeySettings { prefix: config.keys.prefix.clone(), rotate_after: config.keys.rotate_after },
+            settings: KeySettings {
+                prefix: config.keys.prefix.clone(),
+                rotate_after: config.keys.rotate_after,
+            },
             clock: Arc::clone(&clock),
         })?);
         Ok(Self { manage, store, snapshot, ledger, quotas, metrics, clock, hasher })
@@ -189,7 +192,9 @@ pub fn build_with_clock(
     let grace = config.gateway.shutdown_grace;
     let accepting = listeners
         .into_iter()
-        .map(|one| proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace)))
+        .map(|one| {
+            proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace))
+        })
         .collect();
     let background = tasks::Background::start(&admin, Arc::clone(&gateway));
     Ok(App {
@@ -254,7 +259,9 @@ fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener)
     };
-    listen().with_context(|| format!("cannot listen on {address}; free the port or choose another in the configuration"))
+    listen().with_context(|| {
+        format!("cannot listen on {address}; free the port or choose another in the configuration")
+    })
 }
 
 fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
@@ -286,7 +293,9 @@ impl App {
     /// # Errors
     /// The last merge failed; what it held stays in the usage file for the next start.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self { shutdown, admin_shutdown, proxies, admin, accepting, serving_admin, background, core, .. } = self;
+        let Self {
+            shutdown, admin_shutdown, proxies, admin, accepting, serving_admin, background, core, ..
+        } = self;
         shutdown.send_replace(true);
         proxies.block_on(async {
             for task in accepting {

@@ -49,6 +49,7 @@ impl Timestamp {
     }
 
     /// This time and `by` more.
+    #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
     }

@@ -84,7 +84,11 @@ impl Actor {
     /// [`ManageError::Forbidden`], which names what is missing.
     pub fn needs(&self, permission: Permission) -> Result<(), ManageError> {
         let has = |wanted: Permission| self.permissions.iter().any(|held| held == wanted.as_str());
-        if has(permission) || has(Permission::Admin) { Ok(()) } else { Err(ManageError::Forbidden(permission)) }
+        if has(permission) || has(Permission::Admin) {
+            Ok(())
+        } else {
+            Err(ManageError::Forbidden(permission))
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::key::Status;
@@ -24,7 +24,8 @@ const DURATION_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 /// Buckets of the gateway's own time, in seconds.
 const OVERHEAD_BUCKETS: &[f64] = &[
-    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25,
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05,
+    0.25,
 ];
 /// Buckets of a store's commit, in seconds.
 const COMMIT_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -43,7 +44,9 @@ impl RouteMetrics {
     /// Counts a request.
     pub fn count(&self, outcome: Outcome) {
         if let Some(counter) = self.by_outcome.get(usize::from(outcome.number())) {
-            counter.get_or_init(|| self.requests.with_label_values(&[self.label.as_str(), outcome.as_str()])).inc();
+            counter
+                .get_or_init(|| self.requests.with_label_values(&[self.label.as_str(), outcome.as_str()]))
+                .inc();
         }
     }
 }
@@ -79,7 +82,10 @@ pub struct Metrics {
     routes: Mutex<HashMap<String, Arc<RouteMetrics>>>,
 }
 
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> anyhow::Result<C> {
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> anyhow::Result<C> {
     let collector = made?;
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
@@ -99,12 +105,18 @@ impl Metrics {
         );
         registered(&registry, info)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let requests = IntCounterVec::new(
-            Opts::new("portcullis_requests_total", "Requests by route and outcome: allowed, or the code of the refusal."),
+            Opts::new(
+                "portcullis_requests_total",
+                "Requests by route and outcome: allowed, or the code of the refusal.",
+            ),
             &["route", "outcome"],
         );
         let duration = HistogramVec::new(
-            HistogramOpts::new("portcullis_request_duration_seconds", "From a request's head to the end of its answer.")
-                .buckets(DURATION_BUCKETS.to_vec()),
+            HistogramOpts::new(
+                "portcullis_request_duration_seconds",
+                "From a request's head to the end of its answer.",
+            )
+            .buckets(DURATION_BUCKETS.to_vec()),
             &["route"],
         );
         let overhead = Histogram::with_opts(
@@ -115,7 +127,10 @@ impl Metrics {
             .buckets(OVERHEAD_BUCKETS.to_vec()),
         );
         let upstream_errors = IntCounterVec::new(
-            Opts::new("portcullis_upstream_errors_total", "Requests that failed at an upstream, by the code answered."),
+            Opts::new(
+                "portcullis_upstream_errors_total",
+                "Requests that failed at an upstream, by the code answered.",
+            ),
             &["upstream", "code"],
         );
         let store_commit = Histogram::with_opts(
@@ -127,8 +142,10 @@ impl Metrics {
             "portcullis_connections_refused_total",
             "Connections closed at once because gateway.max_connections were open.",
         );
-        let unflushed =
-            IntGauge::new("portcullis_usage_unflushed", "Requests counted in the usage file and not yet in the ledger.");
+        let unflushed = IntGauge::new(
+            "portcullis_usage_unflushed",
+            "Requests counted in the usage file and not yet in the ledger.",
+        );
         Ok(Self {
             requests: registered(&registry, requests)?,
             duration: registered(&registry, duration)?,
@@ -210,7 +227,8 @@ mod tests {
         route.count(Outcome::Allowed);
         route.duration.observe(0.1);
         metrics.upstream_error("api", Outcome::UpstreamTimeout);
-        let reading = Reading { busiest: vec![("key_1".into(), "ci \"x\"".into(), 7)], other: 3, ..Reading::default() };
+        let reading =
+            Reading { busiest: vec![("key_1".into(), "ci \"x\"".into(), 7)], other: 3, ..Reading::default() };
         let text = metrics.render(&reading).unwrap();
         for line in [
             "portcullis_requests_total{outcome=\"allowed\",route=\"/v1\"} 2",

@@ -134,7 +134,10 @@ impl KeyedProxy {
                 | E::ConnectProxyFailure => Denial::UpstreamUnreachable,
                 _ => Denial::UpstreamFailed,
             }),
-            (ErrorSource::Downstream, E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout) => None,
+            (
+                ErrorSource::Downstream,
+                E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout,
+            ) => None,
             (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::RequestTimeout),
             (ErrorSource::Downstream, _) => {
                 Some(Denial::BadRequest("The request's headers or body are not well-formed HTTP.".into()))
@@ -301,17 +304,17 @@ impl ProxyHttp for KeyedProxy {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let denial = Self::denial_of(error, ctx);
-        if let (Some(denial), Some(route)) = (&denial, &ctx.route) {
-            if denial.status().is_server_error() {
-                self.0.metrics.upstream_error(&route.upstream.name, denial.outcome());
-                tracing::warn!(
-                    request_id = ctx.request_id,
-                    upstream = route.upstream.name,
-                    code = denial.outcome().as_str(),
-                    cause = error.etype().as_str(),
-                    "request failed at the upstream"
-                );
-            }
+        if let (Some(denial), Some(route)) = (&denial, &ctx.route)
+            && denial.status().is_server_error()
+        {
+            self.0.metrics.upstream_error(&route.upstream.name, denial.outcome());
+            tracing::warn!(
+                request_id = ctx.request_id,
+                upstream = route.upstream.name,
+                code = denial.outcome().as_str(),
+                cause = error.etype().as_str(),
+                "request failed at the upstream"
+            );
         }
         session.set_keepalive(None);
         let mut error_code = 0;

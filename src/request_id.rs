@@ -11,7 +11,9 @@ const MAX_BYTES: usize = 128;
 pub fn given(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("x-request-id").iter();
     let id = values.next()?.to_str().ok()?;
-    let sane = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=' | b'@');
+    let sane = |b: u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=' | b'@')
+    };
     let one = values.next().is_none();
     (one && (1..=MAX_BYTES).contains(&id.len()) && id.bytes().all(sane)).then_some(id)
 }
@@ -30,7 +32,9 @@ mod tests {
     fn a_request_id_is_kept_only_if_it_is_sane() {
         let of = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| drop(headers.append("x-request-id", HeaderValue::from_static(value))));
+            values
+                .iter()
+                .for_each(|value| drop(headers.append("x-request-id", HeaderValue::from_static(value))));
             given(&headers).map(str::to_owned)
         };
         assert_eq!(of(&["abc-123"]).as_deref(), Some("abc-123"));

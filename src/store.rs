@@ -29,7 +29,9 @@ pub type Revision = u64;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it open.
-    #[error("{path}: the store is in use by another process; stop that process, or give this one a store of its own")]
+    #[error(
+        "{path}: the store is in use by another process; stop that process, or give this one a store of its own"
+    )]
     InUse {
         /// The file.
         path: PathBuf,
@@ -43,7 +45,9 @@ pub enum StoreError {
         cause: String,
     },
     /// It was written by a newer version.
-    #[error("{path}: the store has format {found}, and this version reads up to {known}; use a newer portcullis")]
+    #[error(
+        "{path}: the store has format {found}, and this version reads up to {known}; use a newer portcullis"
+    )]
     TooNew {
         /// The file.
         path: PathBuf,
@@ -217,7 +221,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn key(&self, id: KeyId) -> Result<Option<Key>, StoreError>;
 
     /// Every key, by creation.
-    fn keys(&self, direction: Direction, after: Option<KeyId>, each: Visit<'_, Key>) -> Result<(), StoreError>;
+    fn keys(
+        &self,
+        direction: Direction,
+        after: Option<KeyId>,
+        each: Visit<'_, Key>,
+    ) -> Result<(), StoreError>;
 
     /// How many keys there are.
     fn key_count(&self) -> Result<u64, StoreError>;

@@ -6,8 +6,8 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 
-use super::problem::{Problem, RequestId};
 use super::AdminState;
+use super::problem::{Problem, RequestId};
 use crate::admission::credential;
 use crate::manage::Actor;
 
@@ -22,17 +22,29 @@ impl FromRequestParts<AdminState> for Actor {
         let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
         let (first, more) = (values.next(), values.next());
         if more.is_some() {
-            return Err(refused("invalid_request", "bad_request", StatusCode::BAD_REQUEST, "Send one Authorization header."));
+            return Err(refused(
+                "invalid_request",
+                "bad_request",
+                StatusCode::BAD_REQUEST,
+                "Send one Authorization header.",
+            ));
         }
-        let token = first.and_then(|value| credential::bearer(value.as_bytes())).filter(|token| !token.is_empty());
+        let token =
+            first.and_then(|value| credential::bearer(value.as_bytes())).filter(|token| !token.is_empty());
         let Some(token) = token else {
             let detail = "Send an admin token as `Authorization: Bearer <token>`.";
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "missing_token", "An admin token is needed", detail);
+            let problem =
+                Problem::new(StatusCode::UNAUTHORIZED, "missing_token", "An admin token is needed", detail);
             let challenge = HeaderValue::from_static(r#"Bearer realm="portcullis-admin""#);
             return Err(problem.with_header(header::WWW_AUTHENTICATE, challenge));
         };
         let Some(token) = state.manage.authenticate(token) else {
-            return Err(refused("invalid_token", "invalid_token", StatusCode::UNAUTHORIZED, "No admin token is this one."));
+            return Err(refused(
+                "invalid_token",
+                "invalid_token",
+                StatusCode::UNAUTHORIZED,
+                "No admin token is this one.",
+            ));
         };
         Ok(Self {
             id: token.id,

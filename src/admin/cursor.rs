@@ -1,5 +1,7 @@
 //! Cursors as opaque text: a row's rank, so that a page begins beside it whatever came or went since.
 
+use std::fmt::Write;
+
 use crate::key::KeyId;
 use crate::manage::list::{Cursor, Rank, Sort, Turn};
 
@@ -7,14 +9,18 @@ use crate::manage::list::{Cursor, Rank, Sort, Turn};
 const MAX_CHARS: usize = 2_000;
 
 /// Writes a cursor of a listing with this order.
-pub(super) fn write(cursor: &Cursor, sort: Sort) -> String {
+pub(super) fn text_of(cursor: &Cursor, sort: Sort) -> String {
     let turn = match cursor.turn {
         Turn::Next => 'n',
         Turn::Previous => 'p',
     };
     let order = Sort::ALL.iter().position(|one| *one == sort).unwrap_or(0);
-    let text: String = cursor.rank.text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("{turn}{order}{:032x}{:016x}{text}", cursor.rank.id.as_u128(), cursor.rank.number)
+    let mut out = format!("{turn}{order}{:032x}{:016x}", cursor.rank.id.as_u128(), cursor.rank.number);
+    for byte in cursor.rank.text.bytes() {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
 }
 
 /// Reads a cursor. `None` if it is none, or of another order.
@@ -52,7 +58,7 @@ mod tests {
     fn cursors_read_back_and_rubbish_does_not() {
         let rank = Rank { text: "größe".into(), number: 7, id: KeyId::from_u128(u128::MAX - 3) };
         let cursor = Cursor { turn: Turn::Previous, rank };
-        let text = write(&cursor, Sort::Name);
+        let text = text_of(&cursor, Sort::Name);
         assert_eq!(read(&text, Sort::Name), Some(cursor));
         assert_eq!(read(&text, Sort::Created), None);
         for bad in ["", "n", "x0", "n0zz", "ä", &text[..40], &format!("{text}z")] {

@@ -25,7 +25,11 @@ impl FromRequest<AdminState> for Document {
         }
         // Its message would quote the body, which may hold a secret; the place is enough.
         let parsed = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::bad_request(format!("The body is not JSON, at line {} column {}.", error.line(), error.column()))
+            Problem::bad_request(format!(
+                "The body is not JSON, at line {} column {}.",
+                error.line(),
+                error.column()
+            ))
         });
         parsed.map(Self)
     }
@@ -39,7 +43,8 @@ impl FromRequest<AdminState> for Text {
 
     async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
         let bytes = Bytes::from_request(request, state).await.map_err(|error| unreadable(&error))?;
-        let text = String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
+        let text =
+            String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
         Ok(Self(text))
     }
 }
@@ -47,7 +52,12 @@ impl FromRequest<AdminState> for Text {
 fn unreadable(error: &BytesRejection) -> Problem {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let detail = "The body is larger than this call takes.";
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", detail);
+        return Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "The body is too large",
+            detail,
+        );
     }
     Problem::bad_request("The body broke off.")
 }
@@ -108,7 +118,10 @@ pub(super) fn word(value: &Value) -> Result<String, String> {
 /// A parameter that is a whole number.
 pub(super) fn number(value: &Value, least: usize, most: usize) -> Result<usize, String> {
     let parsed = crate::document::string(value)?.parse::<usize>();
-    parsed.ok().filter(|n| (least..=most).contains(n)).ok_or_else(|| format!("must be from {least} to {most}"))
+    parsed
+        .ok()
+        .filter(|n| (least..=most).contains(n))
+        .ok_or_else(|| format!("must be from {least} to {most}"))
 }
 
 /// A parameter that is an RFC 3339 time.
@@ -119,6 +132,7 @@ pub(super) fn time(value: &Value) -> Result<crate::clock::Timestamp, String> {
 
 /// `If-Match`, if it was sent.
 pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
-    let values: Vec<&str> = headers.get_all(header::IF_MATCH).iter().filter_map(|v| v.to_str().ok()).collect();
+    let values: Vec<&str> =
+        headers.get_all(header::IF_MATCH).iter().filter_map(|v| v.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))
 }

@@ -21,20 +21,30 @@ pub(super) async fn ready(State(state): State<AdminState>) -> Response {
     match state.readiness.ready().await {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not_ready", "reason": reason}))).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not_ready", "reason": reason})))
+                .into_response()
         }
     }
 }
 
-pub(super) async fn metrics(State(state): State<AdminState>, actor: Option<Actor>) -> Result<Response, Problem> {
+pub(super) async fn metrics(
+    State(state): State<AdminState>,
+    actor: Option<Actor>,
+) -> Result<Response, Problem> {
     if state.metrics_access == MetricsAccess::Token && actor.is_none() {
         let detail = "admin.metrics_open is false: send an admin token.";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "missing_token", "An admin token is needed", detail));
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "missing_token",
+            "An admin token is needed",
+            detail,
+        ));
     }
     let (manage, metrics) = (state.manage, state.metrics);
     let rendered = tokio::task::spawn_blocking(move || metrics.render(&read(&manage))).await;
     let text = rendered.map_err(anyhow::Error::from).flatten();
-    let text = text.map_err(|error| Problem::internal(format!("the metrics could not be written: {error}")))?;
+    let text =
+        text.map_err(|error| Problem::internal(format!("the metrics could not be written: {error}")))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
@@ -44,6 +54,7 @@ fn read(manage: &Manage) -> Reading {
     let _ = manage.ledger().merge();
     let (busiest, other) = manage.ledger().busiest();
     let named = |(id, count)| (id, manage.name_of(id), count);
-    let busiest = busiest.into_iter().map(named).map(|(id, name, count)| (id.to_string(), name, count)).collect();
+    let busiest =
+        busiest.into_iter().map(named).map(|(id, name, count)| (id.to_string(), name, count)).collect();
     Reading { keys: snapshot::count_by_status(manage.snapshot(), manage.now()), busiest, other, unflushed }
 }

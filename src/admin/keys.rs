@@ -24,8 +24,8 @@ pub(super) async fn list(State(state): State<AdminState>, actor: Actor, params: 
     let page = blocking(&state.manage, move |manage| manage.list_keys(&actor, &query)).await?;
     let body = json!({
         "items": page.items.iter().map(KeyView::to_json).collect::<Vec<_>>(),
-        "next_cursor": page.next.as_ref().map(|cursor| cursor::write(cursor, sort)),
-        "prev_cursor": page.previous.as_ref().map(|cursor| cursor::write(cursor, sort)),
+        "next_cursor": page.next.as_ref().map(|cursor| cursor::text_of(cursor, sort)),
+        "prev_cursor": page.previous.as_ref().map(|cursor| cursor::text_of(cursor, sort)),
         "total": page.total,
     });
     Ok(Json(body).into_response())
@@ -56,7 +56,11 @@ fn read_query(fields: &mut Fields<'_>) -> Query {
     Query { filter, sort, cursor, limit }
 }
 
-pub(super) async fn create(State(state): State<AdminState>, actor: Actor, Document(body): Document) -> Answer {
+pub(super) async fn create(
+    State(state): State<AdminState>,
+    actor: Actor,
+    Document(body): Document,
+) -> Answer {
     let issued = blocking(&state.manage, move |manage| manage.create_key(&actor, &body)).await?;
     let location = format!("/api/v1/keys/{}", issued.view.key.id);
     let mut response = show_secret(StatusCode::CREATED, &issued);
@@ -79,7 +83,8 @@ pub(super) async fn edit(
     Document(patch): Document,
 ) -> Answer {
     let etag = if_match(&headers);
-    let view = blocking(&state.manage, move |manage| manage.edit_key(&actor, id, &patch, etag.as_deref())).await?;
+    let view =
+        blocking(&state.manage, move |manage| manage.edit_key(&actor, id, &patch, etag.as_deref())).await?;
     Ok(show_key(&view))
 }
 

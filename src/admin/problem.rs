@@ -28,7 +28,12 @@ pub struct Problem {
 pub(super) struct RequestId(pub(super) String);
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { status, code, title, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
     }
 
@@ -47,7 +52,8 @@ impl Problem {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let detail = format!("{} field(s) are not valid: see errors.", faults.iter().count());
         let mut problem = Self::new(status, "validation_failed", "What was sent does not hold", detail);
-        let error = |fault: &crate::document::Fault| json!({"pointer": fault.pointer, "detail": fault.detail});
+        let error =
+            |fault: &crate::document::Fault| json!({"pointer": fault.pointer, "detail": fault.detail});
         problem.errors = faults.iter().map(error).collect();
         problem
     }
@@ -97,9 +103,12 @@ impl From<ManageError> for Problem {
                     Err(_) => problem,
                 }
             }
-            ManageError::Forbidden(_) => {
-                Self::new(StatusCode::FORBIDDEN, "permission_denied", "The admin token may not do this", detail)
-            }
+            ManageError::Forbidden(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "permission_denied",
+                "The admin token may not do this",
+                detail,
+            ),
             ManageError::Store(error) => Self::from_store(&error),
             ManageError::Randomness(_) => Self::internal(detail),
         }
@@ -141,7 +150,7 @@ pub(super) async fn finish(State(state): State<AdminState>, mut request: Request
             headers.insert(header::ALLOW, allow.clone());
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(problem.headers.iter().cloned().map(|(name, value)| (name, value)));
+        headers.extend(problem.headers.iter().cloned());
         response = (problem.status, headers, problem.body(&id)).into_response();
     }
     let headers = response.headers_mut();

@@ -17,8 +17,8 @@ use crate::manage::list::{DEFAULT_LIMIT, MAX_LIMIT};
 use crate::manage::usage::{GroupBy, Step, UsageQuery, UsageRow};
 use crate::outcome::Outcome;
 
-/// How far back a report goes where `from` is left out.
-const DEFAULT_SPAN: std::time::Duration = std::time::Duration::from_hours(24 * 30);
+/// How far back a report goes where `from` is left out, in seconds: 30 days.
+const DEFAULT_SPAN_SECS: u64 = 30 * 24 * 3_600;
 /// What a spreadsheet would take for a formula.
 const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
@@ -49,9 +49,12 @@ pub(super) async fn report(
     let rows = blocking(&state.manage, move |manage| manage.usage(&actor, &query)).await?;
     match accepted(&headers) {
         Form::Json => Ok(Json(page(&rows, group, limit, offset)).into_response()),
-        Form::Csv => Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&rows, group)?).into_response()),
+        Form::Csv => {
+            Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&rows, group)?).into_response())
+        }
         Form::Ndjson => {
-            let lines: String = rows.iter().map(|row| format!("{}\n", row_json(row, group))).collect();
+            let lines: Vec<String> = rows.iter().map(|row| row_json(row, group).to_string()).collect();
+            let lines = if lines.is_empty() { String::new() } else { lines.join("\n") + "\n" };
             Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
         }
     }
@@ -59,7 +62,7 @@ pub(super) async fn report(
 
 fn read_query(fields: &mut Fields<'_>, now: Timestamp) -> Asked {
     let to = fields.read("to", time).unwrap_or_else(|| now.plus(std::time::Duration::from_secs(1)));
-    let earliest = Timestamp::from_millis(to.as_millis().saturating_sub(DEFAULT_SPAN.as_millis() as u64));
+    let earliest = Timestamp::from_secs(to.as_secs().saturating_sub(DEFAULT_SPAN_SECS));
     let from = fields.read("from", time).unwrap_or(earliest);
     if from > to {
         fields.fault("from", "must not be after `to`");
@@ -70,7 +73,8 @@ fn read_query(fields: &mut Fields<'_>, now: Timestamp) -> Asked {
     let group_by = fields.read("group_by", |v| {
         GroupBy::parse(document::string(v)?).ok_or_else(|| "must be key, owner, route or outcome".into())
     });
-    let key = fields.read("key", |v| document::string(v)?.parse::<KeyId>().map_err(|error| error.to_string()));
+    let key =
+        fields.read("key", |v| document::string(v)?.parse::<KeyId>().map_err(|error| error.to_string()));
     let outcome = fields.read("outcome", |v| {
         Outcome::parse(document::string(v)?).ok_or_else(|| "must be allowed, or a code of a refusal".into())
     });
@@ -123,7 +127,8 @@ fn row_json(row: &UsageRow, group: Option<GroupBy>) -> Value {
 }
 
 fn csv(rows: &[UsageRow], group: Option<GroupBy>) -> Result<Vec<u8>, Problem> {
-    let failed = |error: &dyn std::error::Error| Problem::internal(format!("the CSV could not be written: {error}"));
+    let failed =
+        |error: &dyn std::error::Error| Problem::internal(format!("the CSV could not be written: {error}"));
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut header = vec!["start"];
     header.extend(group.map(GroupBy::as_str));

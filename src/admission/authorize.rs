@@ -17,9 +17,11 @@ pub fn authorize(found: &Found, policy: &Policy, address: IpAddr, now: Timestamp
     standing(found, now)?;
     address_allowed(&found.entry.rights, address)?;
     environment_allowed(&found.entry.environment, policy)?;
-    found.entry.rights.lacking(&policy.scopes).map_or(Ok(()), |lacking| {
-        Err(Denial::InsufficientScope(policy.scopes.clone(), lacking.clone()))
-    })
+    found
+        .entry
+        .rights
+        .lacking(&policy.scopes)
+        .map_or(Ok(()), |lacking| Err(Denial::InsufficientScope(policy.scopes.clone(), lacking.clone())))
 }
 
 /// Revoked before expired before disabled; then whether this secret is still one of the key's.

@@ -90,7 +90,8 @@ fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     if !raw.contains(&b'%') {
         return Cow::Borrowed(raw);
     }
-    let digit = |b: Option<&u8>| b.and_then(|&b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+    let digit =
+        |b: Option<&u8>| b.and_then(|&b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
     let mut out = Vec::with_capacity(raw.len());
     let mut at = 0;
     while let Some(&byte) = raw.get(at) {
@@ -118,7 +119,10 @@ mod tests {
     #[test]
     fn a_query_parameter_is_found_however_it_is_written() {
         let found = |query: &'static str| {
-            in_query(query.as_bytes(), "api_key").iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect::<Vec<_>>()
+            in_query(query.as_bytes(), "api_key")
+                .iter()
+                .map(|t| String::from_utf8_lossy(t).into_owned())
+                .collect::<Vec<_>>()
         };
         let none: Vec<String> = Vec::new();
         assert_eq!(found("a=1&api_key=x%5Fy&b=2"), vec!["x_y".to_owned()]);

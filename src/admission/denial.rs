@@ -120,8 +120,12 @@ impl Denial {
             | Self::KeyExpired
             | Self::KeyRevoked
             | Self::SecretRetired(_) => S::UNAUTHORIZED,
-            Self::IpNotAllowed(_) | Self::EnvironmentNotAllowed(_) | Self::InsufficientScope(..) => S::FORBIDDEN,
-            Self::RateLimited(_) | Self::QuotaExceeded { .. } | Self::TooManyConcurrent(_) => S::TOO_MANY_REQUESTS,
+            Self::IpNotAllowed(_) | Self::EnvironmentNotAllowed(_) | Self::InsufficientScope(..) => {
+                S::FORBIDDEN
+            }
+            Self::RateLimited(_) | Self::QuotaExceeded { .. } | Self::TooManyConcurrent(_) => {
+                S::TOO_MANY_REQUESTS
+            }
             Self::BodyTooLarge(_) => S::PAYLOAD_TOO_LARGE,
             Self::UpstreamUnreachable | Self::UpstreamFailed => S::BAD_GATEWAY,
             Self::UpstreamTimeout => S::GATEWAY_TIMEOUT,
@@ -164,7 +168,9 @@ impl Denial {
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::BadRequest(detail) => detail.clone(),
-            Self::HeaderTooLarge(most) => format!("The request line and header fields may have {most} bytes and 128 fields.").into(),
+            Self::HeaderTooLarge(most) => {
+                format!("The request line and header fields may have {most} bytes and 128 fields.").into()
+            }
             Self::RequestTimeout => "The request line and header fields did not arrive in time.".into(),
             Self::NoRoute => "Nothing is served at this host and path.".into(),
             Self::MethodNotAllowed(allow) => format!("Allowed here: {}.", join(allow)).into(),
@@ -174,9 +180,13 @@ impl Denial {
             Self::KeyDisabled => "This key was switched off. Whoever issued it can enable it again.".into(),
             Self::KeyExpired => "This key is past its expiry. Ask whoever issued it for a new one.".into(),
             Self::KeyRevoked => "This key was revoked for good. Ask whoever issued it for a new one.".into(),
-            Self::SecretRetired(at) => format!("A newer secret replaced this one at {at}. Use the newer one.").into(),
+            Self::SecretRetired(at) => {
+                format!("A newer secret replaced this one at {at}. Use the newer one.").into()
+            }
             Self::IpNotAllowed(address) => format!("This key may not be used from {address}.").into(),
-            Self::EnvironmentNotAllowed(name) => format!("Keys of the environment {name:?} are not accepted here.").into(),
+            Self::EnvironmentNotAllowed(name) => {
+                format!("Keys of the environment {name:?} are not accepted here.").into()
+            }
             Self::InsufficientScope(_, lacking) => format!("This key lacks the scope {lacking}.").into(),
             Self::RateLimited(limit) => format!(
                 "The limit {:?} allows {} requests in {} s. Try again in {} s.",
@@ -186,7 +196,9 @@ impl Denial {
             Self::QuotaExceeded { name, requests, window, .. } => {
                 format!("The quota {name:?} of {requests} requests a {window} is used up.").into()
             }
-            Self::TooManyConcurrent(most) => format!("This key may have {most} requests running at once.").into(),
+            Self::TooManyConcurrent(most) => {
+                format!("This key may have {most} requests running at once.").into()
+            }
             Self::BodyTooLarge(most) => format!("The body may have {most} bytes.").into(),
             Self::UpstreamUnreachable => "The gateway got no connection to the API behind it.".into(),
             Self::UpstreamFailed => "The API behind the gateway broke off or gave no valid answer.".into(),
@@ -264,7 +276,9 @@ pub enum Connection {
 const fn hint_detail(hint: Hint) -> &'static str {
     match hint {
         Hint::ChecksumMismatch => "The key's checksum is wrong: it was mistyped or cut short.",
-        Hint::KeyIdUsedAsSecret => "This is a key ID, which is public. Send the secret that was shown when the key was made.",
+        Hint::KeyIdUsedAsSecret => {
+            "This is a key ID, which is public. Send the secret that was shown when the key was made."
+        }
         Hint::UnknownFormat => "This does not look like an API key.",
         Hint::NotFound => "No key has this secret.",
     }

@@ -48,13 +48,12 @@ async fn merge(gateway: Arc<Gateway>) {
                 failing = false;
                 tracing::info!("usage is merged again");
             }
-            Ok(Ok(())) => {}
             // Said once, not each second: the counters keep it until the store takes it.
             Ok(Err(error)) if !failing => {
                 failing = true;
                 tracing::error!(%error, "usage cannot be merged; it waits in the usage file");
             }
-            Ok(Err(_)) => {}
+            Ok(Ok(()) | Err(_)) => {}
             Err(error) => tracing::error!(%error, "the merge of usage broke off"),
         }
     }

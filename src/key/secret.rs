@@ -41,7 +41,7 @@ impl NewSecret {
         text.push('_');
         push_random(&mut text)?;
         let sum = checksum(&text);
-        sum.iter().for_each(|&c| text.push(char::from(c)));
+        text.extend(sum.map(char::from));
         Ok(Self(text))
     }
 

@@ -20,8 +20,16 @@ pub const MAX_LINES: usize = 10_000;
 pub const MAX_LINE_BYTES: usize = 64 << 10;
 /// Fields that an export writes and an import derives anew: accepted, so that an exported line can be imported once its
 /// secret is added.
-const DERIVED: [&str; 8] =
-    ["created_by", "updated_at", "rotated_at", "revoked_at", "revoked_reason", "rotation_due", "versions", "usage"];
+const DERIVED: [&str; 8] = [
+    "created_by",
+    "updated_at",
+    "rotated_at",
+    "revoked_at",
+    "revoked_reason",
+    "rotation_due",
+    "versions",
+    "usage",
+];
 
 /// What became of the lines.
 #[derive(Debug, Default)]
@@ -106,9 +114,8 @@ impl Manage {
         if line.len() > MAX_LINE_BYTES {
             return Err(format!("the line has over {MAX_LINE_BYTES} bytes"));
         }
-        let document: Value = serde_json::from_str(line).map_err(|error| {
-            format!("not JSON, at column {}", error.column())
-        })?;
+        let document: Value =
+            serde_json::from_str(line).map_err(|error| format!("not JSON, at column {}", error.column()))?;
         let mut faults = Faults::default();
         let read = Fields::open(&document, "", &mut faults).and_then(|mut fields| {
             let line = self.read_fields(&mut fields);
@@ -130,7 +137,9 @@ impl Manage {
             Status::parse(document::string(v)?)
                 .ok_or_else(|| "must be active, disabled, expired or revoked".into())
         });
-        DERIVED.into_iter().for_each(|name| drop(fields.raw(name)));
+        for name in DERIVED {
+            fields.raw(name);
+        }
         let created_at = created_at.unwrap_or(now).min(now);
         let version = SecretVersion { created_at, ..credential? };
         let key = Key {
@@ -176,7 +185,12 @@ impl Manage {
         Some(SecretVersion { version: 1, digest, algorithm, fingerprint, created_at, superseded: None })
     }
 
-    fn refuse_known(&self, line: &Line, digests: &HashSet<Digest>, ids: &HashSet<KeyId>) -> Result<(), String> {
+    fn refuse_known(
+        &self,
+        line: &Line,
+        digests: &HashSet<Digest>,
+        ids: &HashSet<KeyId>,
+    ) -> Result<(), String> {
         let known = |version: &SecretVersion| {
             digests.contains(&version.digest) || self.snapshot.contains(&version.digest)
         };

@@ -85,7 +85,8 @@ impl Manage {
         self.change(actor, id, "key.update", if_match, |key| {
             let mut document = Value::Object(profile::write(&key.profile));
             profile::merge_patch(&mut document, patch);
-            key.profile = profile::read_document(&document, PastExpiry::Allowed).map_err(ManageError::Invalid)?;
+            key.profile =
+                profile::read_document(&document, PastExpiry::Allowed).map_err(ManageError::Invalid)?;
             Ok(())
         })
     }
@@ -233,7 +234,8 @@ impl Manage {
     }
 
     pub(super) fn new_secret(&self, environment: &str) -> Result<NewSecret, ManageError> {
-        NewSecret::generate(&self.settings.prefix, environment).map_err(|e| ManageError::Randomness(e.to_string()))
+        NewSecret::generate(&self.settings.prefix, environment)
+            .map_err(|e| ManageError::Randomness(e.to_string()))
     }
 
     pub(super) fn version_of(&self, secret: &NewSecret, version: u32) -> SecretVersion {
@@ -295,7 +297,10 @@ fn check_match(key: &Key, if_match: Option<&str>) -> Result<(), ManageError> {
 /// What no edit can change is named, rather than called unknown.
 fn refuse_fixed_fields(patch: &Value) -> Result<(), ManageError> {
     const FIXED: [(&str, &str); 3] = [
-        ("environment", "is part of the secret and cannot be changed; create a key for the other environment"),
+        (
+            "environment",
+            "is part of the secret and cannot be changed; create a key for the other environment",
+        ),
         ("secret", "cannot be set; rotate the key to get a new one"),
         ("status", "is derived; use enable, disable or revoke"),
     ];
@@ -322,7 +327,10 @@ fn read_reason(document: &Value) -> Result<Option<String>, ManageError> {
 }
 
 /// Reads a small document that may be left out.
-fn read_small<T>(document: &Value, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Result<T, ManageError> {
+fn read_small<T>(
+    document: &Value,
+    read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Result<T, ManageError> {
     let nothing = json!({});
     let document = if document.is_null() { &nothing } else { document };
     let mut faults = Faults::default();

@@ -51,8 +51,13 @@ pub enum Sort {
 
 impl Sort {
     /// Every order.
-    pub const ALL: [Self; 5] =
-        [Self::CreatedDescending, Self::Created, Self::Name, Self::LastUsedDescending, Self::RequestsDescending];
+    pub const ALL: [Self; 5] = [
+        Self::CreatedDescending,
+        Self::Created,
+        Self::Name,
+        Self::LastUsedDescending,
+        Self::RequestsDescending,
+    ];
 
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -126,9 +131,11 @@ pub struct Page {
     pub total: u64,
 }
 
-/// A key that matches, as far as its order needs it.
-struct Row {
-    rank: Rank,
+/// The ranks of one page.
+struct Cut {
+    ranks: Vec<Rank>,
+    /// Whether more rows match beyond the page, in the direction of its cursor.
+    more: bool,
 }
 
 impl Manage {
@@ -168,7 +175,7 @@ impl Manage {
         }
         let ranks = keys.iter().map(|key| Rank { text: String::new(), number: 0, id: key.id }).collect();
         let total = self.store.key_count()?;
-        self.page(keys, ranks, query.cursor.as_ref(), more, total)
+        self.page(keys, &Cut { ranks, more }, query.cursor.as_ref(), total)
     }
 
     /// Any filter, any order: walks the keys, keeps the ranks of those that match, and fetches one page of them.
@@ -179,7 +186,7 @@ impl Manage {
         let mut failed = None;
         self.store.keys(Direction::Descending, None, &mut |key| {
             match self.rank(&key, query, needle.as_deref(), now) {
-                Ok(Some(rank)) => rows.push(Row { rank }),
+                Ok(Some(rank)) => rows.push(rank),
                 Ok(None) => {}
                 Err(error) => {
                     failed = Some(error);
@@ -191,15 +198,15 @@ impl Manage {
         if let Some(error) = failed {
             return Err(error);
         }
-        rows.sort_by(|a, b| compare(query.sort, &a.rank, &b.rank));
+        rows.sort_by(|a, b| compare(query.sort, a, b));
         let total = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        let (ranks, more) = cut(rows, query, limit);
-        let mut keys = Vec::with_capacity(ranks.len());
-        for rank in &ranks {
+        let cut = cut(rows, query, limit);
+        let mut keys = Vec::with_capacity(cut.ranks.len());
+        for rank in &cut.ranks {
+            // A key that was deleted since the walk is passed over; the cursors lie beside ranks, not keys.
             keys.extend(self.store.key(rank.id)?);
         }
-        let ranks = ranks.into_iter().filter(|rank| keys.iter().any(|key| key.id == rank.id)).collect();
-        self.page(keys, ranks, query.cursor.as_ref(), more, total)
+        self.page(keys, &cut, query.cursor.as_ref(), total)
     }
 
     /// The key's rank, if it matches.
@@ -240,31 +247,29 @@ impl Manage {
     fn page(
         &self,
         keys: Vec<Key>,
-        ranks: Vec<Rank>,
+        cut: &Cut,
         cursor: Option<&Cursor>,
-        more: bool,
         total: u64,
     ) -> Result<Page, ManageError> {
         let turn = cursor.map_or(Turn::Next, |cursor| cursor.turn);
-        let has_next = turn == Turn::Previous || more;
-        let has_previous = cursor.is_some() && (turn == Turn::Next || more);
+        let has_next = turn == Turn::Previous || cut.more;
+        let has_previous = cursor.is_some() && (turn == Turn::Next || cut.more);
         let at = |rank: Option<&Rank>, turn| rank.map(|rank| Cursor { turn, rank: rank.clone() });
         Ok(Page {
-            next: at(ranks.last().filter(|_| has_next), Turn::Next),
-            previous: at(ranks.first().filter(|_| has_previous), Turn::Previous),
+            next: at(cut.ranks.last().filter(|_| has_next), Turn::Next),
+            previous: at(cut.ranks.first().filter(|_| has_previous), Turn::Previous),
             items: keys.into_iter().map(|key| self.view_merged(key)).collect::<Result<_, _>>()?,
             total,
         })
     }
 }
 
-/// The rows of one page, and whether there are more in its direction.
-fn cut(rows: Vec<Row>, query: &Query, limit: usize) -> (Vec<Rank>, bool) {
-    let mut ranks: Vec<Rank> = rows.into_iter().map(|row| row.rank).collect();
+/// Cuts the rows of one page out of all that match.
+fn cut(mut ranks: Vec<Rank>, query: &Query, limit: usize) -> Cut {
     let Some(cursor) = &query.cursor else {
         let more = ranks.len() > limit;
         ranks.truncate(limit);
-        return (ranks, more);
+        return Cut { ranks, more };
     };
     let beyond = |rank: &Rank| match cursor.turn {
         Turn::Next => compare(query.sort, rank, &cursor.rank) == Ordering::Greater,
@@ -276,7 +281,7 @@ fn cut(rows: Vec<Row>, query: &Query, limit: usize) -> (Vec<Rank>, bool) {
         ranks.drain(..ranks.len().saturating_sub(limit));
     }
     ranks.truncate(limit);
-    (ranks, more)
+    Cut { ranks, more }
 }
 
 fn compare(sort: Sort, a: &Rank, b: &Rank) -> Ordering {

@@ -105,9 +105,7 @@ pub fn write(profile: &Profile) -> Map<String, Value> {
             "burst": spec.burst(),
         })
     };
-    let quota = |spec: &QuotaSpec| {
-        json!({"name": spec.name, "requests": spec.requests, "window": spec.window.as_str()})
-    };
+    let quota = |spec: &QuotaSpec| json!({"name": spec.name, "requests": spec.requests, "window": spec.window.as_str()});
     let fields = [
         ("name", json!(profile.name)),
         ("description", json!(profile.description)),
@@ -161,8 +159,9 @@ fn metadata(value: &Value) -> Result<String, String> {
 }
 
 fn scope(value: &Value) -> Result<Scope, String> {
-    Scope::parse(document::string(value)?)
-        .ok_or_else(|| "must be words of a-z, 0-9, `_`, `-`, `.` joined by `:`, such as models:read or models:*".into())
+    Scope::parse(document::string(value)?).ok_or_else(|| {
+        "must be words of a-z, 0-9, `_`, `-`, `.` joined by `:`, such as models:read or models:*".into()
+    })
 }
 
 /// An address or a network in CIDR form; an address is the network of itself.
@@ -170,7 +169,8 @@ fn network(value: &Value) -> Result<IpNet, String> {
     let text = document::string(value)?;
     let net: Option<IpNet> =
         text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
-    net.map(|net| net.trunc()).ok_or_else(|| "must be an address or a network, such as 203.0.113.7 or 10.0.0.0/8".into())
+    net.map(|net| net.trunc())
+        .ok_or_else(|| "must be an address or a network, such as 203.0.113.7 or 10.0.0.0/8".into())
 }
 
 fn quota(value: &Value, pointer: &str, faults: &mut Faults) -> Option<QuotaSpec> {
@@ -241,8 +241,19 @@ mod tests {
         assert_eq!(
             pointers,
             [
-                "/colour", "/environment", "/expires_at", "/ip_allow/0", "/limits/0/requests", "/limits/0/window",
-                "/max_concurrent", "/metadata", "/name", "/owner", "/quotas/0/window", "/role", "/scopes/1"
+                "/colour",
+                "/environment",
+                "/expires_at",
+                "/ip_allow/0",
+                "/limits/0/requests",
+                "/limits/0/window",
+                "/max_concurrent",
+                "/metadata",
+                "/name",
+                "/owner",
+                "/quotas/0/window",
+                "/role",
+                "/scopes/1"
             ]
         );
     }

@@ -57,7 +57,9 @@ impl Manage {
     pub fn ensure_first_token(&self, given: Option<&str>) -> Result<FirstToken, ManageError> {
         if let Some(text) = given {
             let token = NewSecret::given(text).ok_or_else(|| {
-                ManageError::Conflict("the admin token must be visible ASCII without commas and quotes".into())
+                ManageError::Conflict(
+                    "the admin token must be visible ASCII without commas and quotes".into(),
+                )
             })?;
             let known = self.tokens.0.read().get(&SecretHasher::new(None).digest(&token)).cloned();
             if known.is_none() {

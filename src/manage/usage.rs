@@ -138,7 +138,9 @@ impl Manage {
             return Err(error);
         }
         if sums.len() > MAX_ROWS {
-            return Err(ManageError::Conflict(format!("over {MAX_ROWS} rows; ask for less time or a longer step")));
+            return Err(ManageError::Conflict(format!(
+                "over {MAX_ROWS} rows; ask for less time or a longer step"
+            )));
         }
         let row = |((start, group), (requests, denied))| UsageRow { start, group, requests, denied };
         Ok(sums.into_iter().map(row).collect())
@@ -175,10 +177,10 @@ impl Owners<'_> {
         {
             return Ok(None);
         }
-        if let Some(wanted) = &query.owner {
-            if self.owner(row.key)?.as_ref() != Some(wanted) {
-                return Ok(None);
-            }
+        if let Some(wanted) = &query.owner
+            && self.owner(row.key)?.as_ref() != Some(wanted)
+        {
+            return Ok(None);
         }
         Ok(Some(match query.group_by {
             None => String::new(),

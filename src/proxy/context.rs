@@ -136,7 +136,9 @@ impl Context {
 
     /// One line about it: the key's ID and never its secret, the path and never its query.
     fn log(&self) {
-        let took = |from: Option<Monotonic>, to: Option<Monotonic>| from.zip(to).map(|(a, b)| b.since(a).as_micros());
+        let took = |from: Option<Monotonic>, to: Option<Monotonic>| {
+            from.zip(to).map(|(a, b)| b.since(a).as_micros())
+        };
         let label = self.route.as_ref().map_or(NO_ROUTE, |route| &*route.policy.label);
         tracing::info!(
             target: "access",
@@ -148,8 +150,8 @@ impl Context {
             key_id = self.found.as_ref().map(|found| tracing::field::display(found.entry.id)),
             outcome = self.outcome.as_str(),
             status = self.status.map_or(0, |status| status.as_u16()),
-            duration_us = took(Some(self.started), Some(self.gateway.clock.monotonic())).map(|us| us as u64),
-            upstream_us = took(self.upstream_began, self.upstream_answered).map(|us| us as u64),
+            duration_us = took(Some(self.started), Some(self.gateway.clock.monotonic())),
+            upstream_us = took(self.upstream_began, self.upstream_answered),
             request_bytes = self.body_bytes,
         );
     }

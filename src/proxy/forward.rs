@@ -1,6 +1,7 @@
 //! What the upstream gets: the client's request without the credential and without forged identity, and with ours.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, HOST};
@@ -119,7 +120,8 @@ fn set_forwarded(request: &mut RequestHeader, origin: Origin) {
 }
 
 fn joined(request: &RequestHeader, name: &HeaderName) -> Option<String> {
-    let values: Vec<&str> = request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let values: Vec<&str> =
+        request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(", "))
 }
 
@@ -131,15 +133,16 @@ fn rewrite_target(request: &mut RequestHeader, route: &Route) -> pingora::Result
         return Ok(());
     }
     let raw = request.raw_path().to_vec();
-    let target = CheckedTarget::parse(&raw).map_err(|fault| {
-        pingora::Error::explain(pingora::ErrorType::InternalError, fault.detail())
-    })?;
+    let target = CheckedTarget::parse(&raw)
+        .map_err(|fault| pingora::Error::explain(pingora::ErrorType::InternalError, fault.detail()))?;
     let path = match route.rewrite {
         PathRewrite::Keep => target.path(),
         PathRewrite::Strip => target.after_route_path(&route.path),
     };
     let mut out = path.to_vec();
-    let query = target.query().map(|query| if strips_query { without_credential(query, route) } else { Cow::Borrowed(query) });
+    let query = target
+        .query()
+        .map(|query| if strips_query { without_credential(query, route) } else { Cow::Borrowed(query) });
     if let Some(query) = query.filter(|query| !query.is_empty()) {
         out.push(b'?');
         out.extend_from_slice(&query);
@@ -209,7 +212,8 @@ fn header_text(name: &str) -> HeaderValue {
         if plain(byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     HeaderValue::try_from(out).unwrap_or_else(|_| HeaderValue::from_static(""))

@@ -21,7 +21,8 @@ pub fn client_address(connection: IpAddr, headers: &HeaderMap, trusted: &[IpNet]
     if !is_trusted(connection, trusted) {
         return connection;
     }
-    let values: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+    let values: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
     let hops = values.iter().rev().flat_map(|value| value.rsplit(',')).take(MAX_HOPS);
     let mut client = connection;
     for hop in hops {

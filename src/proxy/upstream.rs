@@ -13,7 +13,7 @@ use crate::config::{Balance, SetHeader, Upstream as UpstreamConfig};
 /// How often the names of targets are looked up again.
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How long an idle connection to a target is kept.
-const POOL_IDLE: Duration = Duration::from_secs(60);
+const POOL_IDLE: Duration = Duration::from_mins(1);
 /// How long an upgraded connection (a WebSocket) may be silent.
 const UPGRADED_IDLE: Duration = Duration::from_hours(1);
 
@@ -100,7 +100,9 @@ impl Upstream {
             }
             match tokio::net::lookup_host(&target.address).await.map(|mut found| found.next()) {
                 Ok(Some(address)) => target.resolved.store(Some(Arc::new(address))),
-                Ok(None) => tracing::warn!(upstream = self.name, target = target.address, "name has no address"),
+                Ok(None) => {
+                    tracing::warn!(upstream = self.name, target = target.address, "name has no address");
+                }
                 Err(error) => {
                     tracing::warn!(upstream = self.name, target = target.address, %error, "name not resolved");
                 }
@@ -141,7 +143,10 @@ impl Upstream {
         // Ties go round, so that idle targets share.
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.targets.len();
-        known.enumerate().min_by_key(|(index, target)| (load(target), (index + first) % count)).map(|(_, target)| target)
+        known
+            .enumerate()
+            .min_by_key(|(index, target)| (load(target), (index + first) % count))
+            .map(|(_, target)| target)
     }
 
     fn peer(&self, address: SocketAddr, traffic: Traffic) -> HttpPeer {
@@ -170,7 +175,8 @@ fn interleave(targets: &[Arc<Target>]) -> Vec<usize> {
         for (credit, target) in credit.iter_mut().zip(targets) {
             *credit += i64::from(target.weight);
         }
-        let Some(best) = (0..targets.len()).max_by_key(|&index| (credit[index], std::cmp::Reverse(index))) else {
+        let Some(best) = (0..targets.len()).max_by_key(|&index| (credit[index], std::cmp::Reverse(index)))
+        else {
             break;
         };
         credit[best] -= total;
@@ -203,14 +209,16 @@ mod tests {
 
     #[test]
     fn weights_are_kept_and_spread() {
-        let upstream = upstream(&[("127.0.0.1:1", 5), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)], Balance::RoundRobin);
+        let upstream =
+            upstream(&[("127.0.0.1:1", 5), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)], Balance::RoundRobin);
         assert_eq!(upstream.turns, [0, 0, 1, 0, 2, 0, 0]);
     }
 
     #[test]
     fn the_least_busy_target_for_its_weight_is_chosen() {
         let upstream = upstream(&[("127.0.0.1:1", 1), ("127.0.0.1:2", 3)], Balance::LeastConnections);
-        let chosen: Vec<_> = (0..8).filter_map(|_| upstream.choose(Traffic::Plain)).map(|(chosen, _)| chosen).collect();
+        let chosen: Vec<_> =
+            (0..8).filter_map(|_| upstream.choose(Traffic::Plain)).map(|(chosen, _)| chosen).collect();
         let on_first = chosen.iter().filter(|chosen| chosen.0.address.ends_with(":1")).count();
         assert_eq!(on_first, 2);
         drop(chosen);

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction,
+};
 
 use super::record::{self, AuditRecord, Damage, KeyRecord, TokenRecord, TombstoneRecord};
 use super::usage_tables::{self as rows, Row};
@@ -174,7 +176,8 @@ fn merge_one(
     }
     if more > 0 {
         let key = rows::totals_key(counted.row.key, counted.row.version);
-        let mut sum = totals.get(key)?.map_or_else(Totals::default, |stored| rows::read_totals(&stored.value()));
+        let mut sum =
+            totals.get(key)?.map_or_else(Totals::default, |stored| rows::read_totals(&stored.value()));
         rows::add(&mut sum, counted, more);
         totals.insert(key, rows::totals_bytes(&sum))?;
     }
@@ -214,7 +217,12 @@ impl Store for EmbeddedStore {
         })
     }
 
-    fn keys(&self, direction: Direction, after: Option<KeyId>, each: Visit<'_, Key>) -> Result<(), StoreError> {
+    fn keys(
+        &self,
+        direction: Direction,
+        after: Option<KeyId>,
+        each: Visit<'_, Key>,
+    ) -> Result<(), StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(KEYS)?;
             let mut range = match (direction, after) {
@@ -242,7 +250,8 @@ impl Store for EmbeddedStore {
     fn tombstone(&self, id: KeyId) -> Result<Option<Tombstone>, StoreError> {
         self.read(|transaction| {
             let stored = transaction.open_table(TOMBSTONES)?.get(id.as_u128())?;
-            let decode = |value: &[u8]| record::decode::<TombstoneRecord>(value).map(|r| r.into_tombstone(id));
+            let decode =
+                |value: &[u8]| record::decode::<TombstoneRecord>(value).map(|r| r.into_tombstone(id));
             Ok(stored.map(|value| decode(value.value())).transpose()?)
         })
     }
@@ -278,7 +287,8 @@ impl Store for EmbeddedStore {
             let mut numbers = Vec::with_capacity(labels.len());
             for label in labels {
                 let known = table.get(label.as_str())?.map(|value| value.value());
-                let next = u16::try_from(table.len()?).map_err(|_| Fault::Full("65,536 routes were named"))?;
+                let next =
+                    u16::try_from(table.len()?).map_err(|_| Fault::Full("65,536 routes were named"))?;
                 let number = known.unwrap_or(next);
                 if known.is_none() {
                     table.insert(label.as_str(), number)?;

@@ -251,7 +251,9 @@ impl From<VersionRecord> for SecretVersion {
             },
             fingerprint: Fingerprint::from_stored(&record.fingerprint),
             created_at: at(record.created_at),
-            superseded: record.superseded.map(|(from, until)| Superseded { at: at(from), not_after: at(until) }),
+            superseded: record
+                .superseded
+                .map(|(from, until)| Superseded { at: at(from), not_after: at(until) }),
         }
     }
 }
@@ -271,7 +273,12 @@ impl From<&Tombstone> for TombstoneRecord {
 
 impl TombstoneRecord {
     pub(super) fn into_tombstone(self, id: KeyId) -> Tombstone {
-        Tombstone { id, name: self.name, owner: self.owner, deleted_at: Timestamp::from_millis(self.deleted_at) }
+        Tombstone {
+            id,
+            name: self.name,
+            owner: self.owner,
+            deleted_at: Timestamp::from_millis(self.deleted_at),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The ledger's rows as bytes: fixed widths, big-endian keys, so that a range of bytes is a range of time.
 
+use std::cmp::Ordering;
+
 use super::{Counted, Totals, UsageKey};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
@@ -88,11 +90,15 @@ impl Row {
 
     /// The row after a merge. Merging the same count of the same generation again changes nothing, which is what makes
     /// an interrupted merge safe to repeat.
+    ///
+    /// A generation older than the row's comes from a usage file that a power loss set back: the row has it already.
     pub(super) fn merged(self, counted: &Counted) -> Self {
-        if self.generation == counted.generation {
-            Self { count: self.count.max(counted.count), ..self }
-        } else {
-            Self { settled: self.total(), generation: counted.generation, count: counted.count }
+        match counted.generation.cmp(&self.generation) {
+            Ordering::Less => self,
+            Ordering::Equal => Self { count: self.count.max(counted.count), ..self },
+            Ordering::Greater => {
+                Self { settled: self.total(), generation: counted.generation, count: counted.count }
+            }
         }
     }
 }
@@ -131,7 +137,13 @@ mod tests {
     use super::*;
 
     fn counted(generation: u64, count: u64) -> Counted {
-        let row = UsageKey { key: KeyId::from_u128(7), hour: 3, route: 2, outcome: Outcome::RateLimited, version: 1 };
+        let row = UsageKey {
+            key: KeyId::from_u128(7),
+            hour: 3,
+            route: 2,
+            outcome: Outcome::RateLimited,
+            version: 1,
+        };
         let at = Timestamp::from_secs(1);
         Counted { generation, row, count, first_used: at, last_used: at }
     }
@@ -150,5 +162,6 @@ mod tests {
         assert_eq!(row.total(), 10);
         let row = row.merged(&counted(5, 12)).merged(&counted(6, 3)).merged(&counted(6, 3));
         assert_eq!(row.total(), 15);
+        assert_eq!(row.merged(&counted(5, 12)).total(), 15);
     }
 }

@@ -41,7 +41,13 @@ pub struct Ledger {
 impl Ledger {
     /// Between these two, with this many series for the busiest keys.
     pub fn new(slab: Arc<Slab>, store: Arc<dyn Store>, top_keys: usize) -> Self {
-        Self { slab, store, busy: Mutex::new(BusyKeys::new(top_keys)), failures: AtomicU64::new(0), recycled_in: AtomicU32::new(0) }
+        Self {
+            slab,
+            store,
+            busy: Mutex::new(BusyKeys::new(top_keys)),
+            failures: AtomicU64::new(0),
+            recycled_in: AtomicU32::new(0),
+        }
     }
 
     /// Brings counters up to what the ledger already has of them. After a power loss the file may be older than the
@@ -55,7 +61,8 @@ impl Ledger {
         for reading in readings {
             let Some(row) = row_of(&reading.key) else { continue };
             if let Some(count) = self.store.merged_count(&row, reading.generation)? {
-                self.slab.raise_count(reading.index, reading.generation, count);
+                // Nothing else runs yet, so the cell is still of this generation.
+                let _ = self.slab.raise_count(reading.index, reading.generation, count);
             }
         }
         self.merge().map(drop)
@@ -85,7 +92,9 @@ impl Ledger {
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(rest.len().min(MERGE_BATCH));
             if let Err(error) = self.merge_batch(batch, &mut busy) {
-                rest.iter().for_each(|reading| self.slab.mark_dirty(reading.index));
+                for reading in rest {
+                    self.slab.mark_dirty(reading.index);
+                }
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 return Err(error);
             }
@@ -97,7 +106,9 @@ impl Ledger {
     fn merge_batch(&self, batch: &[Reading], busy: &mut BusyKeys) -> Result<(), StoreError> {
         let counted: Vec<Counted> = batch.iter().filter_map(counted).collect();
         let added = if counted.is_empty() { Vec::new() } else { self.store.merge_usage(&counted)? };
-        batch.iter().for_each(|reading| self.slab.mark_merged(reading.index, reading.generation, reading.count));
+        for reading in batch {
+            self.slab.mark_merged(reading.index, reading.generation, reading.count);
+        }
         let mut let_through: HashMap<KeyId, u64> = HashMap::new();
         for one in added.iter().filter(|one| one.row.outcome.tally() == Tally::LetThrough) {
             *let_through.entry(one.row.key).or_default() += one.count;
@@ -112,6 +123,7 @@ impl Ledger {
     /// # Errors
     /// The store's.
     pub fn turn(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.slab.grow_ahead();
         self.merge()?;
         self.busy.lock().turn();
         // Once an hour is enough, for counters are of an hour.

@@ -24,7 +24,11 @@ pub const FIRST_QUOTA_KIND: u8 = 64;
 
 /// The kind that counts a window.
 pub const fn kind_of(window: Window) -> Kind {
-    Kind(FIRST_QUOTA_KIND + index_of(window) as u8)
+    Kind(match window {
+        Window::Day => FIRST_QUOTA_KIND,
+        Window::Week => FIRST_QUOTA_KIND + 1,
+        Window::Month => FIRST_QUOTA_KIND + 2,
+    })
 }
 
 /// The window that a kind counts.
@@ -74,7 +78,9 @@ impl Quotas {
             let narrowest = entry.rights.quotas.iter().filter(|spec| spec.window == window);
             let Some(spec) = narrowest.min_by_key(|spec| spec.requests) else { continue };
             if !self.charge_window(entry.id, spec, now) {
-                charged.into_iter().for_each(|window| self.refund_window(entry.id, window, now));
+                for window in charged {
+                    self.refund_window(entry.id, window, now);
+                }
                 return Err(self.spent(spec, now));
             }
             charged.push(window);

@@ -177,7 +177,9 @@ fn open_database(path: &Path, size: u64) -> Result<Database, StoreError> {
     match opened {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(StoreError::InUse { path: path.into() }),
-        Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Ok(Err(DatabaseError::Storage(StorageError::Io(error))))
+            if error.kind() == io::ErrorKind::PermissionDenied =>
+        {
             Err(StoreError::Io { path: path.into(), cause: error.to_string() })
         }
         Ok(Err(error)) => Err(corrupt(format!("the store is damaged: {error}"))),

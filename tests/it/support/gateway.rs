@@ -53,7 +53,8 @@ impl Fixture {
     pub fn text(&self) -> String {
         let has_upstream = self.text.contains("[upstreams.api]");
         let api = if has_upstream { "" } else { "[upstreams.api]\ntargets = [\"{upstream}\"]\n" };
-        let gateway = if self.text.contains("[gateway]") { "" } else { "[gateway]\nlisten = [\"127.0.0.1:0\"]\n" };
+        let gateway =
+            if self.text.contains("[gateway]") { "" } else { "[gateway]\nlisten = [\"127.0.0.1:0\"]\n" };
         let text = format!(
             "{gateway}[admin]\nlisten = \"127.0.0.1:0\"\n[store]\npath = \"portcullis.redb\"\n[log]\naccess = false\n{api}{}",
             self.text
