@@ -100,7 +100,8 @@ impl Snapshot {
         }
     }
 
-    /// The key that has a secret with this digest.
+    /// The key that has a secret with this digest. The time this takes tells nothing of a secret: what is compared are
+    /// digests, which a client cannot choose.
     pub fn find(&self, digest: &Digest) -> Option<Found> {
         self.by_digest
             .get(digest)

@@ -24,15 +24,34 @@ pub fn find<'a>(
     if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         return Err(Denial::AmbiguousCredential);
     }
-    let mut found: Option<CredentialText<'a>> = None;
+    let mut found = Found::None;
     for place in &policy.places {
-        for text in in_place(place, headers, query) {
-            if found.replace(text).is_some() {
-                return Err(Denial::AmbiguousCredential);
-            }
+        in_place(place, headers, query, &mut found);
+    }
+    match found {
+        Found::None => Err(Denial::MissingKey(policy.places_in_words())),
+        Found::One(text) => Ok(text),
+        Found::More => Err(Denial::AmbiguousCredential),
+    }
+}
+
+/// How many credentials there were.
+enum Found<'a> {
+    None,
+    One(CredentialText<'a>),
+    More,
+}
+
+impl<'a> Found<'a> {
+    /// Takes another text into account; an empty one is none.
+    fn add(&mut self, text: CredentialText<'a>) {
+        if !text.is_empty() {
+            *self = match self {
+                Self::None => Self::One(text),
+                Self::One(_) | Self::More => Self::More,
+            };
         }
     }
-    found.ok_or_else(|| Denial::MissingKey(policy.places_in_words()))
 }
 
 /// Checks that the text can be a secret.
@@ -43,24 +62,23 @@ pub fn present<'a>(text: &'a CredentialText<'_>) -> Result<Presented<'a>, Denial
     Presented::new(text).ok_or(Denial::InvalidKey(Hint::UnknownFormat))
 }
 
-/// Every credential in one place; empty ones are none.
-fn in_place<'a>(
-    place: &CredentialPlace,
-    headers: &'a HeaderMap,
-    query: Option<&'a [u8]>,
-) -> Vec<CredentialText<'a>> {
-    let texts: Vec<CredentialText<'a>> = match place {
+/// Adds every credential in one place.
+fn in_place<'a>(place: &CredentialPlace, headers: &'a HeaderMap, query: Option<&'a [u8]>, found: &mut Found<'a>) {
+    match place {
         CredentialPlace::Bearer => {
             let values = headers.get_all(AUTHORIZATION).iter();
-            values.filter_map(|value| bearer(value.as_bytes())).map(Cow::Borrowed).collect()
+            let tokens = values.filter_map(|value| bearer(value.as_bytes()));
+            tokens.for_each(|token| found.add(Cow::Borrowed(token)));
         }
         CredentialPlace::Header(name) => {
             let values = headers.get_all(name).iter();
-            values.map(|value| Cow::Borrowed(value.as_bytes().trim_ascii())).collect()
+            values.for_each(|value| found.add(Cow::Borrowed(value.as_bytes().trim_ascii())));
         }
-        CredentialPlace::Query(name) => query.map_or_else(Vec::new, |query| in_query(query, name)),
-    };
-    texts.into_iter().filter(|text| !text.is_empty()).collect()
+        CredentialPlace::Query(name) => {
+            let values = query.into_iter().flat_map(|query| in_query(query, name));
+            values.for_each(|value| found.add(value));
+        }
+    }
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110 section 11.1).
@@ -70,13 +88,13 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer") && *blank == b' ').then(|| token.trim_ascii())
 }
 
-fn in_query<'a>(query: &'a [u8], name: &str) -> Vec<CredentialText<'a>> {
-    let named = |pair: &&[u8]| names(pair, name);
+fn in_query<'a>(query: &'a [u8], name: &str) -> impl Iterator<Item = CredentialText<'a>> {
+    let named = move |pair: &&[u8]| names(pair, name);
     let value = |pair: &'a [u8]| match pair.iter().position(|&b| b == b'=') {
         Some(equals) => decode(&pair[equals + 1..]),
         None => Cow::Borrowed(&[][..]),
     };
-    query.split(|&b| b == b'&').filter(named).map(value).collect()
+    query.split(|&b| b == b'&').filter(named).map(value)
 }
 
 /// Whether a `name=value` pair of a query has this name, once decoded.
@@ -119,10 +137,7 @@ mod tests {
     #[test]
     fn a_query_parameter_is_found_however_it_is_written() {
         let found = |query: &'static str| {
-            in_query(query.as_bytes(), "api_key")
-                .iter()
-                .map(|t| String::from_utf8_lossy(t).into_owned())
-                .collect::<Vec<_>>()
+            in_query(query.as_bytes(), "api_key").map(|t| String::from_utf8_lossy(&t).into_owned()).collect::<Vec<_>>()
         };
         let none: Vec<String> = Vec::new();
         assert_eq!(found("a=1&api_key=x%5Fy&b=2"), vec!["x_y".to_owned()]);
