@@ -53,8 +53,10 @@
 pub mod admin;
 pub mod admission;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod document;
 pub mod head;
 pub mod key;
@@ -68,4 +70,5 @@ pub mod request_id;
 pub mod routes;
 pub mod snapshot;
 pub mod store;
+pub mod telemetry;
 pub mod usage;

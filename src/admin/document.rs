@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::AdminState;
 use super::problem::Problem;
+use crate::document::entries::pointer_segment;
 use crate::document::{Faults, Fields};
 use crate::key::KeyId;
 
@@ -90,7 +91,7 @@ impl FromRequestParts<AdminState> for Params {
         let (mut map, mut faults) = (Map::new(), Faults::default());
         for (name, value) in pairs {
             if map.insert(name.clone(), Value::String(value)).is_some() {
-                faults.add(format!("/{name}"), "is given twice");
+                faults.add(format!("/{}", pointer_segment(&name)), "is given twice");
             }
         }
         if faults.is_empty() { Ok(Self(Value::Object(map))) } else { Err(Problem::invalid(&faults)) }
@@ -107,6 +108,17 @@ impl Params {
             value
         });
         faults.or_else_all(value).map_err(|faults| Problem::invalid(&faults))
+    }
+}
+
+/// For calls that take no query parameters.
+pub(super) struct NoParams;
+
+impl FromRequestParts<AdminState> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        Params::from_request_parts(parts, state).await?.read(|_| Self)
     }
 }
 

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::document::{Document, KeyPath, Params, Text, if_match, number, time, word};
+use super::document::{Document, KeyPath, NoParams, Params, Text, if_match, number, time, word};
 use super::problem::Problem;
 use super::{AdminState, blocking, cursor};
 use crate::document::{self, Fields};
@@ -59,6 +59,7 @@ fn read_query(fields: &mut Fields<'_>) -> Query {
 pub(super) async fn create(
     State(state): State<AdminState>,
     actor: Actor,
+    _: NoParams,
     Document(body): Document,
 ) -> Answer {
     let issued = blocking(&state.manage, move |manage| manage.create_key(&actor, &body)).await?;
@@ -70,7 +71,12 @@ pub(super) async fn create(
     Ok(response)
 }
 
-pub(super) async fn show(State(state): State<AdminState>, actor: Actor, KeyPath(id): KeyPath) -> Answer {
+pub(super) async fn show(
+    State(state): State<AdminState>,
+    actor: Actor,
+    _: NoParams,
+    KeyPath(id): KeyPath,
+) -> Answer {
     let view = blocking(&state.manage, move |manage| manage.key(&actor, id)).await?;
     Ok(show_key(&view))
 }
@@ -78,6 +84,7 @@ pub(super) async fn show(State(state): State<AdminState>, actor: Actor, KeyPath(
 pub(super) async fn edit(
     State(state): State<AdminState>,
     actor: Actor,
+    _: NoParams,
     KeyPath(id): KeyPath,
     headers: HeaderMap,
     Document(patch): Document,
@@ -91,6 +98,7 @@ pub(super) async fn edit(
 pub(super) async fn delete(
     State(state): State<AdminState>,
     actor: Actor,
+    _: NoParams,
     KeyPath(id): KeyPath,
     headers: HeaderMap,
 ) -> Answer {
@@ -102,6 +110,7 @@ pub(super) async fn delete(
 pub(super) async fn enable(
     state: State<AdminState>,
     actor: Actor,
+    _: NoParams,
     KeyPath(id): KeyPath,
     headers: HeaderMap,
     Document(body): Document,
@@ -112,6 +121,7 @@ pub(super) async fn enable(
 pub(super) async fn disable(
     state: State<AdminState>,
     actor: Actor,
+    _: NoParams,
     KeyPath(id): KeyPath,
     headers: HeaderMap,
     Document(body): Document,
@@ -137,6 +147,7 @@ async fn switch(
 pub(super) async fn rotate(
     State(state): State<AdminState>,
     actor: Actor,
+    _: NoParams,
     KeyPath(id): KeyPath,
     headers: HeaderMap,
     Document(body): Document,
@@ -150,6 +161,7 @@ pub(super) async fn rotate(
 pub(super) async fn revoke(
     State(state): State<AdminState>,
     actor: Actor,
+    _: NoParams,
     KeyPath(id): KeyPath,
     headers: HeaderMap,
     Document(body): Document,
@@ -161,7 +173,12 @@ pub(super) async fn revoke(
 }
 
 /// `POST /keys/import`: JSON Lines, each imported whole or not at all.
-pub(super) async fn import(State(state): State<AdminState>, actor: Actor, Text(body): Text) -> Answer {
+pub(super) async fn import(
+    State(state): State<AdminState>,
+    actor: Actor,
+    _: NoParams,
+    Text(body): Text,
+) -> Answer {
     if body.lines().count() > import::MAX_LINES {
         return Err(Problem::bad_request(format!("One call takes {} lines.", import::MAX_LINES)));
     }

@@ -81,12 +81,8 @@ impl Manage {
         if_match: Option<&str>,
     ) -> Result<KeyView, ManageError> {
         actor.needs(Permission::KeyUpdate)?;
-        refuse_fixed_fields(patch)?;
         self.change(actor, id, "key.update", if_match, |key| {
-            let mut document = Value::Object(profile::write(&key.profile));
-            profile::merge_patch(&mut document, patch);
-            key.profile =
-                profile::read_document(&document, PastExpiry::Allowed).map_err(ManageError::Invalid)?;
+            key.profile = profile::patched(&key.profile, patch).map_err(ManageError::Invalid)?;
             Ok(())
         })
     }
@@ -154,10 +150,12 @@ impl Manage {
         let reason = read_reason(document)?;
         let present = self.stored(id)?;
         if present.revoked.is_some() {
+            check_match(&present, if_match)?;
             return self.view(present);
         }
         self.change(actor, id, "key.revoke", if_match, |key| {
-            key.revoked = Some(Revocation { at: self.now(), reason });
+            // Another call may have been faster: the first one counts.
+            key.revoked.get_or_insert_with(|| Revocation { at: self.now(), reason });
             Ok(())
         })
     }
@@ -292,28 +290,6 @@ fn check_match(key: &Key, if_match: Option<&str>) -> Result<(), ManageError> {
         }
         _ => Ok(()),
     }
-}
-
-/// What no edit can change is named, rather than called unknown.
-fn refuse_fixed_fields(patch: &Value) -> Result<(), ManageError> {
-    const FIXED: [(&str, &str); 3] = [
-        (
-            "environment",
-            "is part of the secret and cannot be changed; create a key for the other environment",
-        ),
-        ("secret", "cannot be set; rotate the key to get a new one"),
-        ("status", "is derived; use enable, disable or revoke"),
-    ];
-    let mut faults = Faults::default();
-    if !patch.is_object() {
-        faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
-    }
-    for (name, why) in FIXED {
-        if patch.get(name).is_some() {
-            faults.add(format!("/{name}"), why);
-        }
-    }
-    if faults.is_empty() { Ok(()) } else { Err(ManageError::Invalid(faults)) }
 }
 
 fn read_grace(document: &Value) -> Result<Duration, ManageError> {

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
+use crate::document::entries::pointer_segment;
 use crate::document::{self, Faults, Fields, rates, slugs};
 use crate::key::Profile;
 use crate::key::quota::{QuotaSpec, Window};
@@ -34,6 +35,12 @@ const MAX_REQUESTS: u64 = 1_000_000_000_000;
 const MAX_CONCURRENT: u64 = 1_000_000;
 /// The environment of a key that names none.
 const DEFAULT_ENVIRONMENT: &str = "live";
+/// What no edit can change, and what to do instead: named, rather than called unknown.
+const FIXED: [(&str, &str); 3] = [
+    ("environment", "is part of the secret and cannot be changed; create a key for the other environment"),
+    ("secret", "cannot be set; rotate the key to get a new one"),
+    ("status", "is derived; use enable, disable or revoke"),
+];
 
 /// Whether an expiry may lie in the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +93,15 @@ pub fn read(fields: &mut Fields<'_>, past: PastExpiry) -> Option<Profile> {
 /// Every fault.
 pub fn read_document(document: &Value, past: PastExpiry) -> Result<Profile, Faults> {
     let mut faults = Faults::default();
-    let profile = Fields::open(document, "", &mut faults).and_then(|mut fields| {
-        let profile = read(&mut fields, past);
-        fields.finish();
-        profile
-    });
+    let profile = read_into(document, past, &mut faults);
     faults.or_else_all(profile)
+}
+
+fn read_into(document: &Value, past: PastExpiry, faults: &mut Faults) -> Option<Profile> {
+    let mut fields = Fields::open(document, "", faults)?;
+    let profile = read(&mut fields, past);
+    fields.finish();
+    profile
 }
 
 /// The profile as a document, in the order of the contract.
@@ -122,6 +132,34 @@ pub fn write(profile: &Profile) -> Map<String, Value> {
         ("expires_at", json!(profile.expires_at.map(|at| at.to_string()))),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The profile after a merge patch (RFC 7396).
+///
+/// # Errors
+/// Every fault, fields that no edit can change among them.
+pub fn patched(profile: &Profile, patch: &Value) -> Result<Profile, Faults> {
+    let mut faults = Faults::default();
+    let Value::Object(patch) = patch else {
+        faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
+        return Err(faults);
+    };
+    let fields = write(profile);
+    let mut changes = Map::new();
+    for (name, value) in patch {
+        if let Some((_, why)) = FIXED.iter().find(|(fixed, _)| fixed == name) {
+            faults.add(format!("/{name}"), *why);
+        } else if value.is_null() && !fields.contains_key(name) {
+            // The merge would drop it, and a misspelt field with it.
+            faults.add(format!("/{}", pointer_segment(name)), "unknown field");
+        } else {
+            changes.insert(name.clone(), value.clone());
+        }
+    }
+    let mut document = Value::Object(fields);
+    merge_patch(&mut document, &Value::Object(changes));
+    let read = read_into(&document, PastExpiry::Allowed, &mut faults);
+    faults.or_else_all(read)
 }
 
 /// Applies a merge patch (RFC 7396) to a document: null takes a field away, objects are merged, all else replaces.

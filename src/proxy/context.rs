@@ -137,7 +137,7 @@ impl Context {
     /// One line about it: the key's ID and never its secret, the path and never its query.
     fn log(&self) {
         let took = |from: Option<Monotonic>, to: Option<Monotonic>| {
-            from.zip(to).map(|(a, b)| b.since(a).as_micros())
+            from.zip(to).map(|(a, b)| u64::try_from(b.since(a).as_micros()).unwrap_or(u64::MAX))
         };
         let label = self.route.as_ref().map_or(NO_ROUTE, |route| &*route.policy.label);
         tracing::info!(

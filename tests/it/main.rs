@@ -1,5 +1,9 @@
 //! Portcullis from outside: the real `app::build`, real sockets, real store files.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails must fail loudly")]
+
 mod support;
 
+mod admin_keys;
+mod groups;
 mod smoke;

@@ -1,0 +1,69 @@
+# What can be done here. `make` alone lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help setup build quickstart test lint bench
+
+# What the build needs beside Rust: zlib-ng is built with cmake, and ring, mimalloc and zstd with a C compiler.
+PACKAGES := cmake gcc libc6-dev make
+FIGURES := target/bench-figures.txt
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+setup: ## install what the build needs and is missing (Debian and Ubuntu, with apt)
+	@if ! command -v cargo >/dev/null; then
+	  echo 'setup: there is no cargo. Rust comes from https://rustup.rs' >&2
+	  exit 1
+	fi
+	wanted=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+	found=$$(cargo --version | cut -d' ' -f2)
+	if [ "$$(printf '%s\n' "$$wanted" "$${found%%-*}" | sort -V | head -n1)" != "$$wanted" ]; then
+	  echo "setup: Rust $$wanted or newer is needed, and cargo is $$found: rustup update stable" >&2
+	  exit 1
+	fi
+	if command -v cmake >/dev/null && command -v cc >/dev/null; then exit 0; fi
+	if ! command -v apt-get >/dev/null; then
+	  echo 'setup: cmake and a C compiler are needed, and there is no apt-get to install them with.' >&2
+	  echo 'setup: install both with the system'"'"'s package manager and run this again.' >&2
+	  exit 1
+	fi
+	root=$$([ "$$(id -u)" = 0 ] || echo sudo)
+	if [ -n "$$root" ] && ! command -v sudo >/dev/null; then
+	  echo 'setup: as root: apt-get update && apt-get install -y $(PACKAGES)' >&2
+	  exit 1
+	fi
+	echo 'setup: installing $(PACKAGES) with apt'
+	$$root apt-get update -q
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES)
+
+build: setup ## the release binary, target/release/portcullis
+	cargo build --release --locked
+
+quickstart: setup ## run a gateway with everything embedded, and one key made: ARGS="--upstream http://127.0.0.1:3000"
+	cargo run --release --locked -- quickstart $(ARGS)
+
+test: setup ## every test: unit, integration (kill -9 among them) and documentation
+	cargo test --locked
+
+lint: setup ## format and lints, warnings refused
+	@for part in fmt clippy; do
+	  if cargo $$part --version >/dev/null 2>&1; then continue; fi
+	  echo "setup: adding cargo $$part with rustup"
+	  rustup component add "$${part/fmt/rustfmt}"
+	done
+	set -x
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+bench: setup ## admission, the price of a request, a million keys; every figure again at the end
+	@cargo build --release --locked --examples
+	mkdir -p $(dir $(FIGURES))
+	rm -f $(FIGURES)
+	PORTCULLIS_BENCH_FIGURES="$$PWD/$(FIGURES)" \
+	  cargo bench --locked --bench admission --bench proxy --bench million
+	echo
+	echo "All figures ($(FIGURES)):"
+	cat $(FIGURES)
