@@ -4,6 +4,7 @@
 mod auth;
 mod cursor;
 mod document;
+mod groups;
 mod health;
 mod keys;
 mod problem;
@@ -20,6 +21,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 
 use crate::config::MetricsAccess;
+use crate::key::group::{Owner, Role};
 use crate::manage::{Manage, ManageError};
 use crate::metrics::Metrics;
 pub use problem::Problem;
@@ -63,6 +65,16 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{id}/disable", post(keys::disable))
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/roles", get(groups::list::<Role>).post(groups::create::<Role>))
+        .route(
+            "/roles/{name}",
+            get(groups::show::<Role>).patch(groups::edit::<Role>).delete(groups::delete::<Role>),
+        )
+        .route("/owners", get(groups::list::<Owner>).post(groups::create::<Owner>))
+        .route(
+            "/owners/{name}",
+            get(groups::show::<Owner>).patch(groups::edit::<Owner>).delete(groups::delete::<Owner>),
+        )
         .route("/usage", get(usage::report));
     Router::new()
         .nest("/api/v1", api)

@@ -18,8 +18,8 @@ use crate::clock::{Monotonic, Timestamp};
 use crate::config::Access;
 use crate::key::Superseded;
 use crate::key::secret::{Presented, SecretHasher};
-use crate::limit::{Entered, Rate, Standing};
-use crate::snapshot::{Entry, Found, Snapshot};
+use crate::limit::{Cells, Entered, Rate, Standing};
+use crate::snapshot::{Entry, Found, Grant, Snapshot};
 use crate::usage::quota::Quotas;
 use denial::Denial;
 use policy::Policy;
@@ -142,7 +142,11 @@ impl Judge {
         let found = self.known(presented)?;
         let refuse = |denial, standings| Refusal { denial, found: Some(found.clone()), standings };
         authorize::authorize(&found, policy, request.address, now.wall).map_err(|d| refuse(d, Vec::new()))?;
-        let limits = Limits { quotas: &self.quotas, found: &found, rates: rates(&found.entry, policy), now };
+        let grant = if found.entry.rights.rates.is_empty() { found.entry.rights.grant() } else { None };
+        let shared = found.entry.owner.as_ref().and_then(|owner| owner.rates());
+        let rates = rates(&found.entry, grant.as_deref(), policy);
+        let shared = shared.as_deref().map_or(&[][..], |rates| rates);
+        let limits = Limits { quotas: &self.quotas, found: &found, rates, shared, now };
         limits.take(request).map(Passage::Keyed).map_err(|denial| refuse(denial, limits.standings()))
     }
 
@@ -154,9 +158,14 @@ impl Judge {
     }
 }
 
-/// The key's own rates, else the route's.
-fn rates<'a>(entry: &'a Entry, policy: &'a Policy) -> &'a [Rate] {
-    if entry.rights.rates.is_empty() { &policy.rates } else { &entry.rights.rates }
+/// The key's own rates, else its role's, else the route's.
+fn rates<'a>(entry: &'a Entry, grant: Option<&'a Grant>, policy: &'a Policy) -> &'a [Rate] {
+    let by_role = grant.map_or(&[][..], |grant| &grant.rates);
+    match (&*entry.rights.rates, by_role) {
+        ([], []) => &policy.rates,
+        ([], by_role) => by_role,
+        (own, _) => own,
+    }
 }
 
 fn too_large(request: &Request<'_>) -> Option<Denial> {
@@ -169,6 +178,8 @@ struct Limits<'a> {
     quotas: &'a Quotas,
     found: &'a Found,
     rates: &'a [Rate],
+    /// The limits that all of the owner's keys share.
+    shared: &'a [Rate],
     now: Moment,
 }
 
@@ -179,6 +190,9 @@ impl Limits<'_> {
         let entry = &self.found.entry;
         let (live, quotas) = (&entry.live, &entry.rights.quotas);
         live.cells.peek(self.rates, self.now.monotonic).map_err(Denial::RateLimited)?;
+        if let Some(cells) = self.shared_cells() {
+            cells.peek(self.shared, self.now.monotonic).map_err(Denial::RateLimited)?;
+        }
         self.quotas.peek(entry, self.now.wall)?;
         if live.in_flight.enter(entry.rights.max_concurrent) == Entered::Full {
             return Err(Denial::TooManyConcurrent(entry.rights.max_concurrent.map_or(0, Into::into)));
@@ -190,11 +204,11 @@ impl Limits<'_> {
         if !quotas.is_empty() {
             self.quotas.charge(entry, self.now.wall)?;
         }
-        match live.cells.charge(self.rates, self.now.monotonic) {
+        match self.charge_rates() {
             Ok(standings) => permit.standings = standings,
-            Err(exceeded) => {
+            Err(denial) => {
                 self.quotas.refund(entry, self.now.wall);
-                return Err(Denial::RateLimited(exceeded));
+                return Err(denial);
             }
         }
         permit.standings.extend(self.quotas.standings(entry, self.now.wall));
@@ -202,10 +216,33 @@ impl Limits<'_> {
         Ok(permit)
     }
 
+    /// Charges the key's rates and its owner's, or none.
+    fn charge_rates(&self) -> Result<Vec<Standing>, Denial> {
+        let (own, now) = (&self.found.entry.live.cells, self.now.monotonic);
+        let mut standings = own.charge(self.rates, now).map_err(Denial::RateLimited)?;
+        if let Some(cells) = self.shared_cells() {
+            let shared = cells.charge(self.shared, now).map_err(|exceeded| {
+                own.refund(self.rates);
+                Denial::RateLimited(exceeded)
+            });
+            standings.extend(shared?);
+        }
+        Ok(standings)
+    }
+
+    /// The owner's states, where it has limits.
+    fn shared_cells(&self) -> Option<&Cells> {
+        let owner = self.found.entry.owner.as_ref().filter(|_| !self.shared.is_empty())?;
+        Some(&owner.cells)
+    }
+
     /// Where the key stands, without charging.
     fn standings(&self) -> Vec<Standing> {
         let entry = &self.found.entry;
         let mut standings = entry.live.cells.standings(self.rates, self.now.monotonic);
+        if let Some(cells) = self.shared_cells() {
+            standings.extend(cells.standings(self.shared, self.now.monotonic));
+        }
         standings.extend(self.quotas.standings(entry, self.now.wall));
         standings
     }

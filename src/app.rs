@@ -30,8 +30,8 @@ use crate::proxy::connection::{Bounds, Connections};
 use crate::proxy::routing::Routing;
 use crate::proxy::{Gateway, KeyedProxy, listener};
 use crate::snapshot::Snapshot;
+use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, Peppering};
-use crate::store::{Direction, Store};
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
@@ -82,7 +82,6 @@ impl Core {
         ledger.recover()?;
         let quotas = Arc::new(Quotas::new(slab, clock.now()));
         let snapshot = Arc::new(Snapshot::new());
-        load(&*store, &snapshot, &quotas, &*clock)?;
         let manage = Arc::new(Manage::new(Parts {
             store: Arc::clone(&store),
             snapshot: Arc::clone(&snapshot),
@@ -95,6 +94,8 @@ impl Core {
             },
             clock: Arc::clone(&clock),
         })?);
+        let keys = manage.load()?;
+        tracing::info!(keys, "keys loaded");
         Ok(Self { manage, store, snapshot, ledger, quotas, metrics, clock, hasher })
     }
 }
@@ -102,25 +103,6 @@ impl Core {
 /// The usage file's path: the store's, with another ending.
 fn usage_path(store: &Path) -> PathBuf {
     store.with_extension(USAGE_SUFFIX)
-}
-
-/// Reads every key into the snapshot.
-fn load(store: &dyn Store, snapshot: &Snapshot, quotas: &Quotas, clock: &dyn Clock) -> anyhow::Result<()> {
-    let mut failed = None;
-    let (mut keys, now) = (0_u64, clock.now());
-    store.keys(Direction::Ascending, None, &mut |key| {
-        snapshot.load(&key);
-        keys += 1;
-        match quotas.seed(&key, store, now) {
-            Ok(()) => std::ops::ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                std::ops::ControlFlow::Break(())
-            }
-        }
-    })?;
-    tracing::info!(keys, "keys loaded");
-    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// A gateway that runs. Dropping it without [`App::stop`] cuts everything off, as a kill would.

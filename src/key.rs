@@ -4,6 +4,7 @@
 //! itself is not here: only the digests of its versions are. This module imports nothing of ours but the clock's
 //! types.
 
+pub mod group;
 pub mod quota;
 pub mod scope;
 pub mod secret;

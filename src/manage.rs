@@ -4,7 +4,9 @@
 //! transaction), snapshot, answer. So whoever has the answer knows that the change is on disk and holds for every
 //! request that starts now. One lock orders changes, so that the snapshot sees them in the order of their commits.
 
+pub mod groups;
 pub mod import;
+mod index;
 pub mod keys;
 pub mod list;
 pub mod profile;
@@ -13,6 +15,7 @@ pub mod usage;
 pub mod view;
 
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use crate::document::Faults;
 use crate::key::secret::SecretHasher;
 use crate::key::{Key, KeyId};
 use crate::snapshot::Snapshot;
-use crate::store::{Change, Store, StoreError, Write, audit};
+use crate::store::{Change, Direction, Store, StoreError, Write, audit};
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 
@@ -38,6 +41,22 @@ pub enum Permission {
     KeyDelete,
     /// Read keys.
     KeyView,
+    /// Make roles.
+    RoleCreate,
+    /// Edit roles.
+    RoleUpdate,
+    /// Delete roles.
+    RoleDelete,
+    /// Read roles.
+    RoleView,
+    /// Make owners.
+    OwnerCreate,
+    /// Edit owners.
+    OwnerUpdate,
+    /// Delete owners.
+    OwnerDelete,
+    /// Read owners.
+    OwnerView,
     /// Read usage.
     UsageView,
     /// Everything.
@@ -52,6 +71,14 @@ impl Permission {
             Self::KeyUpdate => "api.key.update",
             Self::KeyDelete => "api.key.delete",
             Self::KeyView => "api.key.view",
+            Self::RoleCreate => "api.role.create",
+            Self::RoleUpdate => "api.role.update",
+            Self::RoleDelete => "api.role.delete",
+            Self::RoleView => "api.role.view",
+            Self::OwnerCreate => "api.owner.create",
+            Self::OwnerUpdate => "api.owner.update",
+            Self::OwnerDelete => "api.owner.delete",
+            Self::OwnerView => "api.owner.view",
             Self::UsageView => "api.usage.view",
             Self::Admin => "api.admin",
         }
@@ -109,8 +136,16 @@ pub enum ManageError {
     /// The thing's state does not allow it.
     #[error("{0}")]
     Conflict(String),
+    /// The owner has as many active keys as it may.
+    #[error("the owner {owner:?} may have {cap} active keys; revoke, disable or delete one first")]
+    KeyLimitReached {
+        /// The owner.
+        owner: String,
+        /// Its cap.
+        cap: u64,
+    },
     /// The thing changed since the caller read it.
-    #[error("the key changed since it was read: its ETag is {0}")]
+    #[error("it changed since it was read: its ETag is {0}")]
     PreconditionFailed(String),
     /// The admin token may not.
     #[error("this needs the permission {}", .0.as_str())]
@@ -150,6 +185,8 @@ pub struct Manage {
     /// Orders changes; holds the generator so that IDs made one after the other sort so.
     writer: Mutex<ulid::Generator>,
     tokens: tokens::Tokens,
+    groups: groups::Groups,
+    index: Arc<index::Index>,
 }
 
 impl std::fmt::Debug for Manage {
@@ -193,8 +230,36 @@ impl Manage {
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
         let Parts { store, snapshot, ledger, quotas, hasher, settings, clock } = parts;
         let tokens = tokens::Tokens::load(store.as_ref())?;
+        let groups = groups::Groups::load(store.as_ref())?;
+        let index = Arc::new(index::Index::default());
+        let rows = Arc::clone(&index);
+        ledger.observe(Box::new(move |added| rows.add_usage(added)));
         let writer = Mutex::new(ulid::Generator::new());
-        Ok(Self { store, snapshot, ledger, quotas, hasher, settings, clock, writer, tokens })
+        Ok(Self { store, snapshot, ledger, quotas, hasher, settings, clock, writer, tokens, groups, index })
+    }
+
+    /// Reads every key into the snapshot and the index, with its role, its owner and its usage; says how many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn load(&self) -> Result<u64, StoreError> {
+        self.load_groups();
+        let (mut keys, mut failed) = (0, None);
+        self.store.keys(Direction::Ascending, None, &mut |key| {
+            self.snapshot.load(&key);
+            self.index.put(&key, &self.snapshot);
+            keys += 1;
+            failed = self.quotas.seed(&key, self.store.as_ref(), self.now()).err();
+            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.store.all_totals(&mut |(id, totals)| {
+            self.index.add_totals(id, &totals);
+            ControlFlow::Continue(())
+        })?;
+        Ok(keys)
     }
 
     /// The snapshot that its changes take effect in.
@@ -222,6 +287,7 @@ impl Manage {
     /// Commits one key's change and applies it. The caller holds the writer's lock.
     fn commit(&self, mut after: Key, deed: &Deed<'_>) -> Result<Key, ManageError> {
         after.updated_at = self.now();
+        self.check_groups(deed.before, &after)?;
         self.quotas.seed(&after, self.store.as_ref(), self.now())?;
         let draft = self.draft(&Deed { after: Some(&after), ..*deed }, after.id);
         let mut change = Change { writes: vec![Write::PutKey(Box::new(after))], audit: vec![draft] };
@@ -230,6 +296,7 @@ impl Manage {
             return Err(ManageError::Conflict("the change held no key".into()));
         };
         self.snapshot.apply(deed.before, Some(&stored), self.clock.monotonic());
+        self.index.put(&stored, &self.snapshot);
         Ok(*stored)
     }
 

@@ -7,8 +7,10 @@
 //! Guards of the map never leave this file.
 
 mod entry;
+mod group;
 
 pub use entry::{Entry, Live, Rights};
+pub use group::{Grant, OwnerCell, RoleCell};
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -19,6 +21,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use crate::clock::Monotonic;
+use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
 use crate::key::{Key, KeyId};
 use entry::RightsSpec;
@@ -72,7 +75,9 @@ pub struct Snapshot {
     by_digest: DashMap<Digest, Found, BuildDigestHasher>,
     /// Rights that are in use, so that keys with the same rights share them. Locked by admin changes only.
     rights: Mutex<HashMap<RightsSpec, Weak<Rights>>>,
-    /// Owners and environments that are in use. Locked by admin changes only.
+    /// Roles and owners.
+    groups: group::Groups,
+    /// Environments that are in use. Locked by admin changes only.
     names: Mutex<HashMap<Box<str>, Weak<str>>>,
     revision: AtomicU64,
 }
@@ -95,6 +100,7 @@ impl Snapshot {
         Self {
             by_digest: DashMap::with_hasher_and_shard_amount(BuildDigestHasher, SHARDS),
             rights: Mutex::default(),
+            groups: group::Groups::default(),
             names: Mutex::default(),
             revision: AtomicU64::new(0),
         }
@@ -131,6 +137,41 @@ impl Snapshot {
         }
     }
 
+    /// Applies a role's committed change; `None`: it is deleted. Holds for every key that has it, at once.
+    pub fn apply_role(&self, name: &str, role: Option<&Role>) {
+        self.groups.apply_role(name, role);
+    }
+
+    /// Applies an owner's committed change; `None`: its record is deleted.
+    pub fn apply_owner(&self, name: &str, owner: Option<&Owner>, now: Monotonic) {
+        self.groups.apply_owner(name, owner, now);
+    }
+
+    /// A role's cell, by name; empty while there is no such role.
+    pub fn role_cell(&self, name: &str) -> Arc<RoleCell> {
+        self.groups.role(name)
+    }
+
+    /// An owner's cell, by name.
+    pub fn owner_cell(&self, name: &str) -> Arc<OwnerCell> {
+        self.groups.owner(name)
+    }
+
+    /// A role's cell, if there is one of this name.
+    pub fn known_role(&self, name: &str) -> Option<Arc<RoleCell>> {
+        self.groups.known_role(name)
+    }
+
+    /// An owner's cell, if there is one of this name.
+    pub fn known_owner(&self, name: &str) -> Option<Arc<OwnerCell>> {
+        self.groups.known_owner(name)
+    }
+
+    /// An environment's name, shared.
+    pub fn environment(&self, name: &str) -> Arc<str> {
+        self.intern(name)
+    }
+
     /// What moves with a key's traffic.
     pub fn live_of(&self, key: &Key) -> Option<Arc<Live>> {
         let found = key.versions.iter().find_map(|version| self.find(&version.digest))?;
@@ -164,7 +205,7 @@ impl Snapshot {
     fn put(&self, key: &Key, live: Arc<Live>) -> Arc<Entry> {
         let rights = self.intern_rights(RightsSpec::of(key));
         let environment = self.intern(&key.profile.environment);
-        let owner = key.profile.owner.as_deref().map(|owner| self.intern(owner));
+        let owner = key.profile.owner.as_deref().map(|owner| self.groups.owner(owner));
         let entry = Arc::new(Entry::new(key, owner, environment, rights, live));
         for version in &key.versions {
             let found = Found { entry: Arc::clone(&entry), version: version.version };
@@ -179,7 +220,8 @@ impl Snapshot {
             return rights;
         }
         sweep(&mut interned);
-        let rights = Arc::new(Rights::of(&spec));
+        let role = spec.role.as_deref().map(|name| self.groups.role(name));
+        let rights = Arc::new(Rights::of(&spec, role));
         interned.insert(spec, Arc::downgrade(&rights));
         rights
     }

@@ -18,6 +18,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::clock::Timestamp;
+use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
 use crate::key::{Key, KeyId};
 use crate::outcome::Outcome;
@@ -96,6 +97,14 @@ pub enum Write {
     PutToken(AdminToken),
     /// Removes an admin token.
     DeleteToken(String),
+    /// Creates or replaces a role. Its `revision` is set by the commit.
+    PutRole(Role),
+    /// Removes a role.
+    DeleteRole(String),
+    /// Creates or replaces an owner. Its `revision` is set by the commit.
+    PutOwner(Owner),
+    /// Removes an owner's record.
+    DeleteOwner(String),
 }
 
 /// What is left of a deleted key.
@@ -165,6 +174,8 @@ pub struct Added {
     pub row: UsageKey,
     /// How many more.
     pub count: u64,
+    /// The last of them.
+    pub last_used: Timestamp,
 }
 
 /// A key's or a version's totals.
@@ -237,6 +248,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Every admin token.
     fn tokens(&self) -> Result<Vec<AdminToken>, StoreError>;
 
+    /// Every role, by name.
+    fn roles(&self) -> Result<Vec<Role>, StoreError>;
+
+    /// Every owner that was recorded, by name.
+    fn owners(&self) -> Result<Vec<Owner>, StoreError>;
+
     /// The audit log, newest first.
     fn audit(&self, each: Visit<'_, audit::Entry>) -> Result<(), StoreError>;
 
@@ -257,6 +274,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A key's totals, by version.
     fn totals(&self, key: KeyId) -> Result<Vec<(u32, Totals)>, StoreError>;
+
+    /// The totals of every key and version, by key.
+    fn all_totals(&self, each: Visit<'_, (KeyId, Totals)>) -> Result<(), StoreError>;
 
     /// Rows of the ledger, by key, then hour.
     fn usage(&self, range: UsageRange, each: Visit<'_, (UsageKey, u64)>) -> Result<(), StoreError>;

@@ -5,6 +5,8 @@
 //! writes there, and its lines may quote a request's head and so a credential.
 
 use std::io::{BufWriter, IsTerminal, Write};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -20,6 +22,8 @@ const ACCESS: &str = "access";
 const OVERRIDE: &str = "RUST_LOG";
 /// Lines that wait for the writer at most.
 const QUEUED_LINES: usize = 32_768;
+/// How long the end waits for what is queued.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is written at once, in bytes.
 const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
@@ -34,7 +38,7 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let dropped = self.dropped.dropped_lines();
-        drop(self.worker.take());
+        flush(self.worker.take());
         if dropped > 0 {
             let line = format!(
                 "portcullis: {dropped} log lines were dropped: standard output was too slow for them"
@@ -42,6 +46,20 @@ impl Drop for Guard {
             // Nobody is left to tell that this could not be told.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
+    }
+}
+
+/// Writes out what is queued, on a thread that may be left behind: the worker's guard itself prints, and so never ends,
+/// where the queue is full and nobody reads standard output.
+fn flush(worker: Option<WorkerGuard>) {
+    let (done, ended) = mpsc::channel();
+    let flushing = std::thread::Builder::new().name("log-flush".into()).spawn(move || {
+        drop(worker);
+        // Nobody waits any more where this fails.
+        let _ = done.send(());
+    });
+    if flushing.is_ok() {
+        let _ = ended.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 

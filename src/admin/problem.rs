@@ -91,6 +91,12 @@ impl From<ManageError> for Problem {
             ManageError::Conflict(_) => {
                 Self::new(StatusCode::CONFLICT, "conflict", "The present state does not allow it", detail)
             }
+            ManageError::KeyLimitReached { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "key_limit_reached",
+                "The owner has as many active keys as it may",
+                detail,
+            ),
             ManageError::PreconditionFailed(etag) => {
                 let problem = Self::new(
                     StatusCode::PRECONDITION_FAILED,

@@ -63,7 +63,12 @@ pub fn present<'a>(text: &'a CredentialText<'_>) -> Result<Presented<'a>, Denial
 }
 
 /// Adds every credential in one place.
-fn in_place<'a>(place: &CredentialPlace, headers: &'a HeaderMap, query: Option<&'a [u8]>, found: &mut Found<'a>) {
+fn in_place<'a>(
+    place: &CredentialPlace,
+    headers: &'a HeaderMap,
+    query: Option<&'a [u8]>,
+    found: &mut Found<'a>,
+) {
     match place {
         CredentialPlace::Bearer => {
             let values = headers.get_all(AUTHORIZATION).iter();
@@ -137,7 +142,9 @@ mod tests {
     #[test]
     fn a_query_parameter_is_found_however_it_is_written() {
         let found = |query: &'static str| {
-            in_query(query.as_bytes(), "api_key").map(|t| String::from_utf8_lossy(&t).into_owned()).collect::<Vec<_>>()
+            in_query(query.as_bytes(), "api_key")
+                .map(|t| String::from_utf8_lossy(&t).into_owned())
+                .collect::<Vec<_>>()
         };
         let none: Vec<String> = Vec::new();
         assert_eq!(found("a=1&api_key=x%5Fy&b=2"), vec!["x_y".to_owned()]);

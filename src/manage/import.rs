@@ -63,6 +63,7 @@ impl Manage {
                 let id = line.id.unwrap_or_else(|| self.new_id(&mut writer));
                 line.key.id = id;
                 self.refuse_known(&line, &digests, &ids)?;
+                self.check_groups(None, &line.key).map_err(|error| error.to_string())?;
                 Ok(line.key)
             });
             match read {
@@ -105,6 +106,7 @@ impl Manage {
         for write in &change.writes {
             if let Write::PutKey(key) = write {
                 self.snapshot.apply(None, Some(key), now);
+                self.index.put(key, &self.snapshot);
             }
         }
         Ok(())

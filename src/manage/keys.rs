@@ -150,7 +150,7 @@ impl Manage {
         let reason = read_reason(document)?;
         let present = self.stored(id)?;
         if present.revoked.is_some() {
-            check_match(&present, if_match)?;
+            check_match(&view::etag(&present), if_match)?;
             return self.view(present);
         }
         self.change(actor, id, "key.revoke", if_match, |key| {
@@ -168,7 +168,7 @@ impl Manage {
         actor.needs(Permission::KeyDelete)?;
         let writer = self.writer.lock();
         let key = self.stored(id)?;
-        check_match(&key, if_match)?;
+        check_match(&view::etag(&key), if_match)?;
         let stone = Tombstone {
             id,
             name: key.profile.name.clone(),
@@ -179,6 +179,7 @@ impl Manage {
         let draft = self.draft(&deed, id);
         self.store.commit(&mut Change { writes: vec![Write::DeleteKey(stone)], audit: vec![draft] })?;
         self.snapshot.apply(Some(&key), None, self.clock.monotonic());
+        self.index.remove(id);
         drop(writer);
         Ok(())
     }
@@ -203,7 +204,7 @@ impl Manage {
     ) -> Result<KeyView, ManageError> {
         let writer = self.writer.lock();
         let before = self.stored(id)?;
-        check_match(&before, if_match)?;
+        check_match(&view::etag(&before), if_match)?;
         let mut after = before.clone();
         edit(&mut after)?;
         let deed = Deed { actor, action, before: Some(&before), after: None };
@@ -281,12 +282,11 @@ fn refuse_revoked(key: &Key) -> Result<(), ManageError> {
     Ok(())
 }
 
-/// Checks `If-Match` (RFC 9110 section 13.1.1): `*`, or a list of entity tags of which one is the key's.
-fn check_match(key: &Key, if_match: Option<&str>) -> Result<(), ManageError> {
-    let present = view::etag(key);
+/// Checks `If-Match` (RFC 9110 section 13.1.1): `*`, or a list of entity tags of which one is the present one.
+pub(super) fn check_match(present: &str, if_match: Option<&str>) -> Result<(), ManageError> {
     match if_match {
         Some(list) if list.trim() != "*" && !list.split(',').any(|tag| tag.trim() == present) => {
-            Err(ManageError::PreconditionFailed(present))
+            Err(ManageError::PreconditionFailed(present.to_owned()))
         }
         _ => Ok(()),
     }

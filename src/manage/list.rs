@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
+use super::index::Walked;
 use super::view::KeyView;
 use super::{Actor, Manage, ManageError, Permission};
 use crate::clock::Timestamp;
 use crate::key::{Key, KeyId, Status};
-use crate::store::{Direction, Totals};
+use crate::store::Direction;
 
 /// Keys on a page where none is asked for.
 pub const DEFAULT_LIMIT: usize = 50;
@@ -174,74 +175,20 @@ impl Manage {
             keys.reverse();
         }
         let ranks = keys.iter().map(|key| Rank { text: String::new(), number: 0, id: key.id }).collect();
-        let total = self.store.key_count()?;
+        let total = self.index.len();
         self.page(keys, &Cut { ranks, more }, query.cursor.as_ref(), total)
     }
 
-    /// Any filter, any order: walks the keys, keeps the ranks of those that match, and fetches one page of them.
+    /// Any filter, any order: walks the index, and fetches one page of records.
     fn list_by_walk(&self, query: &Query, limit: usize) -> Result<Page, ManageError> {
-        let now = self.now();
-        let needle = query.filter.q.as_ref().map(|q| q.to_lowercase());
-        let mut rows = Vec::new();
-        let mut failed = None;
-        self.store.keys(Direction::Descending, None, &mut |key| {
-            match self.rank(&key, query, needle.as_deref(), now) {
-                Ok(Some(rank)) => rows.push(rank),
-                Ok(None) => {}
-                Err(error) => {
-                    failed = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-            ControlFlow::Continue(())
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        rows.sort_by(|a, b| compare(query.sort, a, b));
-        let total = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        let cut = cut(rows, query, limit);
-        let mut keys = Vec::with_capacity(cut.ranks.len());
-        for rank in &cut.ranks {
+        let walked = self.index.walk(query, limit, &self.snapshot, self.now());
+        let mut keys = Vec::with_capacity(walked.ranks.len());
+        for rank in &walked.ranks {
             // A key that was deleted since the walk is passed over; the cursors lie beside ranks, not keys.
             keys.extend(self.store.key(rank.id)?);
         }
-        self.page(keys, &cut, query.cursor.as_ref(), total)
-    }
-
-    /// The key's rank, if it matches.
-    fn rank(
-        &self,
-        key: &Key,
-        query: &Query,
-        needle: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Option<Rank>, ManageError> {
-        if !matches(key, &query.filter, needle, now) {
-            return Ok(None);
-        }
-        let wants_usage = query.filter.unused_since.is_some()
-            || matches!(query.sort, Sort::LastUsedDescending | Sort::RequestsDescending);
-        let usage = if wants_usage { self.sum(key.id)? } else { Totals::default() };
-        if query.filter.unused_since.is_some_and(|since| usage.last_used.is_some_and(|used| used >= since)) {
-            return Ok(None);
-        }
-        let (text, number) = match query.sort {
-            Sort::CreatedDescending | Sort::Created => (String::new(), 0),
-            Sort::Name => (key.profile.name.to_lowercase(), 0),
-            Sort::LastUsedDescending => (String::new(), usage.last_used.map_or(0, Timestamp::as_millis)),
-            Sort::RequestsDescending => (String::new(), usage.requests),
-        };
-        Ok(Some(Rank { text, number, id: key.id }))
-    }
-
-    fn sum(&self, id: KeyId) -> Result<Totals, ManageError> {
-        let totals = self.ledger.totals(id)?;
-        Ok(totals.iter().fold(Totals::default(), |sum, (_, one)| Totals {
-            requests: sum.requests + one.requests,
-            last_used: sum.last_used.max(one.last_used),
-            ..sum
-        }))
+        let Walked { ranks, more, total } = walked;
+        self.page(keys, &Cut { ranks, more }, query.cursor.as_ref(), total)
     }
 
     fn page(
@@ -264,24 +211,64 @@ impl Manage {
     }
 }
 
-/// Cuts the rows of one page out of all that match.
-fn cut(mut ranks: Vec<Rank>, query: &Query, limit: usize) -> Cut {
-    let Some(cursor) = &query.cursor else {
-        let more = ranks.len() > limit;
-        ranks.truncate(limit);
-        return Cut { ranks, more };
-    };
-    let beyond = |rank: &Rank| match cursor.turn {
-        Turn::Next => compare(query.sort, rank, &cursor.rank) == Ordering::Greater,
-        Turn::Previous => compare(query.sort, rank, &cursor.rank) == Ordering::Less,
-    };
-    ranks.retain(beyond);
-    let more = ranks.len() > limit;
-    if cursor.turn == Turn::Previous {
-        ranks.drain(..ranks.len().saturating_sub(limit));
+/// The best rows beside a cursor, out of any number that are offered.
+pub(super) struct Best<'a> {
+    query: &'a Query,
+    limit: usize,
+    ranks: Vec<Rank>,
+    /// What is not better than this need not be kept.
+    worst: Option<Rank>,
+}
+
+impl<'a> Best<'a> {
+    pub(super) fn new(query: &'a Query, limit: usize) -> Self {
+        Self { query, limit, ranks: Vec::new(), worst: None }
     }
-    ranks.truncate(limit);
-    Cut { ranks, more }
+
+    fn turn(&self) -> Turn {
+        self.query.cursor.as_ref().map_or(Turn::Next, |cursor| cursor.turn)
+    }
+
+    /// Nearest to the cursor first.
+    fn nearer(&self, a: &Rank, b: &Rank) -> Ordering {
+        let order = compare(self.query.sort, a, b);
+        match self.turn() {
+            Turn::Next => order,
+            Turn::Previous => order.reverse(),
+        }
+    }
+
+    pub(super) fn offer(&mut self, rank: Rank) {
+        let beyond = |cursor: &Cursor| self.nearer(&rank, &cursor.rank) == Ordering::Greater;
+        let kept = self.worst.as_ref().is_none_or(|worst| self.nearer(&rank, worst) == Ordering::Less);
+        if !kept || !self.query.cursor.as_ref().is_none_or(beyond) {
+            return;
+        }
+        self.ranks.push(rank);
+        // One more than the page is kept, to know whether there is another page; cutting now and then keeps this linear.
+        if self.ranks.len() > 4 * (self.limit + 1) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        let mut ranks = std::mem::take(&mut self.ranks);
+        ranks.sort_by(|a, b| self.nearer(a, b));
+        ranks.truncate(self.limit + 1);
+        self.worst = ranks.get(self.limit).cloned();
+        self.ranks = ranks;
+    }
+
+    /// The page in the listing's order, and whether more lie beyond it.
+    pub(super) fn finish(mut self) -> (Vec<Rank>, bool) {
+        self.cut();
+        let more = self.ranks.len() > self.limit;
+        self.ranks.truncate(self.limit);
+        if self.turn() == Turn::Previous {
+            self.ranks.reverse();
+        }
+        (self.ranks, more)
+    }
 }
 
 fn compare(sort: Sort, a: &Rank, b: &Rank) -> Ordering {
@@ -292,26 +279,4 @@ fn compare(sort: Sort, a: &Rank, b: &Rank) -> Ordering {
         Sort::Name => a.text.cmp(&b.text).then(newest_first),
         Sort::LastUsedDescending | Sort::RequestsDescending => b.number.cmp(&a.number).then(newest_first),
     }
-}
-
-fn matches(key: &Key, filter: &Filter, needle: Option<&str>, now: Timestamp) -> bool {
-    let profile = &key.profile;
-    let is = |wanted: &Option<String>, has: Option<&str>| {
-        wanted.as_deref().is_none_or(|wanted| has == Some(wanted))
-    };
-    filter.status.is_none_or(|status| key.status(now) == status)
-        && is(&filter.owner, profile.owner.as_deref())
-        && is(&filter.environment, Some(&profile.environment))
-        && is(&filter.role, profile.role.as_deref())
-        && filter.tag.as_ref().is_none_or(|tag| profile.tags.contains(tag))
-        && needle.is_none_or(|needle| mentions(key, needle))
-}
-
-/// Whether a key's texts contain `needle`, which is in lower case.
-fn mentions(key: &Key, needle: &str) -> bool {
-    let has = |text: &str| text.to_lowercase().contains(needle);
-    has(&key.profile.name)
-        || has(&key.profile.description)
-        || has(&key.id.to_string())
-        || key.newest().is_some_and(|version| has(version.fingerprint.as_str()))
 }

@@ -59,7 +59,7 @@ pub fn read(fields: &mut Fields<'_>, past: PastExpiry) -> Option<Profile> {
     let environment = fields.read("environment", slugs::environment);
     let tags = fields.values("tags", MAX_TAGS, |v| document::text(v, 1, MAX_TAG_CHARS));
     let metadata = fields.read("metadata", metadata);
-    let role = fields.read("role", |v| slugs::slug(v).and_then(|_| Err("no role has this name".into())));
+    let role = fields.read("role", slugs::slug);
     let scopes = fields.values("scopes", MAX_SCOPES, scope);
     let ip_allow = fields.values("ip_allow", MAX_NETWORKS, network);
     let limits = rates::rate_specs(fields, "limits");
@@ -107,14 +107,6 @@ fn read_into(document: &Value, past: PastExpiry, faults: &mut Faults) -> Option<
 /// The profile as a document, in the order of the contract.
 pub fn write(profile: &Profile) -> Map<String, Value> {
     let metadata: Value = serde_json::from_str(&profile.metadata).unwrap_or_else(|_| json!({}));
-    let limit = |spec: &crate::key::RateSpec| {
-        json!({
-            "name": spec.name,
-            "requests": spec.requests,
-            "window": format_duration(spec.window),
-            "burst": spec.burst(),
-        })
-    };
     let quota = |spec: &QuotaSpec| json!({"name": spec.name, "requests": spec.requests, "window": spec.window.as_str()});
     let fields = [
         ("name", json!(profile.name)),
@@ -126,7 +118,7 @@ pub fn write(profile: &Profile) -> Map<String, Value> {
         ("role", json!(profile.role)),
         ("scopes", profile.scopes.iter().map(Scope::as_str).collect()),
         ("ip_allow", profile.ip_allow.iter().map(ToString::to_string).collect()),
-        ("limits", profile.limits.iter().map(limit).collect()),
+        ("limits", profile.limits.iter().map(limit_json).collect()),
         ("quotas", profile.quotas.iter().map(quota).collect()),
         ("max_concurrent", json!(profile.max_concurrent)),
         ("expires_at", json!(profile.expires_at.map(|at| at.to_string()))),
@@ -160,6 +152,16 @@ pub fn patched(profile: &Profile, patch: &Value) -> Result<Profile, Faults> {
     merge_patch(&mut document, &Value::Object(changes));
     let read = read_into(&document, PastExpiry::Allowed, &mut faults);
     faults.or_else_all(read)
+}
+
+/// A rate as a document.
+pub fn limit_json(spec: &crate::key::RateSpec) -> Value {
+    json!({
+        "name": spec.name,
+        "requests": spec.requests,
+        "window": format_duration(spec.window),
+        "burst": spec.burst(),
+    })
 }
 
 /// Applies a merge patch (RFC 7396) to a document: null takes a field away, objects are merged, all else replaces.
@@ -196,7 +198,7 @@ fn metadata(value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-fn scope(value: &Value) -> Result<Scope, String> {
+pub(super) fn scope(value: &Value) -> Result<Scope, String> {
     Scope::parse(document::string(value)?).ok_or_else(|| {
         "must be words of a-z, 0-9, `_`, `-`, `.` joined by `:`, such as models:read or models:*".into()
     })
@@ -266,7 +268,7 @@ mod tests {
     #[test]
     fn every_bad_field_is_named() {
         let document = json!({
-            "name": " ", "owner": "No Slug", "environment": "a-b", "metadata": [], "role": "ghost",
+            "name": " ", "owner": "No Slug", "environment": "a-b", "metadata": [], "role": "No Slug",
             "scopes": ["ok", "Bad Scope"], "ip_allow": ["300.1.1.1"],
             "limits": [{"name": "m", "requests": 0, "window": "soon"}],
             "quotas": [{"name": "q", "requests": 1, "window": "year"}],

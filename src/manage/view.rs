@@ -71,7 +71,12 @@ impl KeyView {
 
 /// The `ETag` of a key's record.
 pub fn etag(key: &Key) -> String {
-    format!("\"r{}\"", key.revision)
+    etag_of(key.revision)
+}
+
+/// The `ETag` of a record that was last changed by this revision of the store.
+pub fn etag_of(revision: u64) -> String {
+    format!("\"r{revision}\"")
 }
 
 /// The record as the audit log keeps it.

@@ -187,16 +187,9 @@ fn set_identity(request: &mut RequestHeader, permit: &Permit) -> pingora::Result
     request.insert_header(KEY_NAME, header_text(&entry.name))?;
     request.insert_header(ENVIRONMENT, &*entry.environment)?;
     if let Some(owner) = &entry.owner {
-        request.insert_header(OWNER, &**owner)?;
+        request.insert_header(OWNER, &*owner.name)?;
     }
-    let mut scopes = String::new();
-    for scope in &entry.rights.scopes {
-        if !scopes.is_empty() {
-            scopes.push(' ');
-        }
-        scopes.push_str(scope.as_str());
-    }
-    request.insert_header(SCOPES, scopes)?;
+    request.insert_header(SCOPES, entry.rights.all_scopes())?;
     Ok(())
 }
 

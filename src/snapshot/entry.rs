@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 
 use ipnet::IpNet;
 
+use super::group::{Grant, OwnerCell, RoleCell};
 use crate::clock::Timestamp;
 use crate::key::quota::QuotaSpec;
 use crate::key::scope::Scope;
@@ -20,7 +21,7 @@ pub struct Entry {
     /// The key's name.
     pub name: Box<str>,
     /// Its owner, shared with the owner's other keys.
-    pub owner: Option<Arc<str>>,
+    pub owner: Option<Arc<OwnerCell>>,
     /// Its environment, shared with the environment's other keys.
     pub environment: Arc<str>,
     /// What it may do, shared with the keys that may do the same.
@@ -39,7 +40,7 @@ pub struct Entry {
 impl Entry {
     pub(super) fn new(
         key: &Key,
-        owner: Option<Arc<str>>,
+        owner: Option<Arc<OwnerCell>>,
         environment: Arc<str>,
         rights: Arc<Rights>,
         live: Arc<Live>,
@@ -92,11 +93,13 @@ pub struct Live {
 /// What keys with the same rights may do.
 #[derive(Debug)]
 pub struct Rights {
-    /// What they may do.
+    /// Their role, which adds its scopes, and its limits where they set none.
+    pub role: Option<Arc<RoleCell>>,
+    /// What they may do by themselves.
     pub scopes: Box<[Scope]>,
     /// From where; empty: from anywhere.
     pub ip_allow: Box<[IpNet]>,
-    /// Rates of their own; empty: the route's.
+    /// Rates of their own; empty: the role's, else the route's.
     pub rates: Box<[Rate]>,
     /// Calendar quotas.
     pub quotas: Box<[QuotaSpec]>,
@@ -107,6 +110,7 @@ pub struct Rights {
 /// What makes two keys' rights the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RightsSpec {
+    pub(super) role: Option<String>,
     scopes: Vec<Scope>,
     ip_allow: Vec<IpNet>,
     limits: Vec<RateSpec>,
@@ -117,6 +121,7 @@ pub(super) struct RightsSpec {
 impl RightsSpec {
     pub(super) fn of(key: &Key) -> Self {
         Self {
+            role: key.profile.role.clone(),
             scopes: key.profile.scopes.clone(),
             ip_allow: key.profile.ip_allow.clone(),
             limits: key.profile.limits.clone(),
@@ -127,8 +132,9 @@ impl RightsSpec {
 }
 
 impl Rights {
-    pub(super) fn of(spec: &RightsSpec) -> Self {
+    pub(super) fn of(spec: &RightsSpec, role: Option<Arc<RoleCell>>) -> Self {
         Self {
+            role,
             scopes: spec.scopes.as_slice().into(),
             ip_allow: spec.ip_allow.as_slice().into(),
             rates: spec.limits.iter().map(Rate::of_key).collect(),
@@ -137,8 +143,29 @@ impl Rights {
         }
     }
 
-    /// Whether all of `wanted` is granted; otherwise the first that is not.
+    /// Whether all of `wanted` is granted, by the key itself or by its role; otherwise the first that is not.
     pub fn lacking<'a>(&self, wanted: &'a [Scope]) -> Option<&'a Scope> {
-        wanted.iter().find(|scope| !self.scopes.iter().any(|held| held.grants(scope)))
+        let grant = if wanted.is_empty() { None } else { self.grant() };
+        let by_role = grant.as_deref().map_or(&[][..], |grant| &grant.scopes);
+        wanted.iter().find(|scope| !self.scopes.iter().chain(by_role).any(|held| held.grants(scope)))
+    }
+
+    /// What the role gives now, if there is one.
+    pub fn grant(&self) -> Option<Arc<Grant>> {
+        self.role.as_ref().and_then(|role| role.grant())
+    }
+
+    /// Every scope, the role's included, for the upstream to read.
+    pub fn all_scopes(&self) -> String {
+        let grant = self.grant();
+        let by_role = grant.as_deref().map_or(&[][..], |grant| &grant.scopes);
+        let mut out = String::new();
+        for scope in self.scopes.iter().chain(by_role.iter().filter(|scope| !self.scopes.contains(scope))) {
+            if !out.is_empty() {
+                out.push(' ');
+            }
+            out.push_str(scope.as_str());
+        }
+        out
     }
 }

@@ -15,16 +15,19 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction,
 };
 
-use super::record::{self, AuditRecord, Damage, KeyRecord, TokenRecord, TombstoneRecord};
+use super::record::{
+    self, AuditRecord, Damage, KeyRecord, OwnerRecord, RoleRecord, TokenRecord, TombstoneRecord,
+};
 use super::usage_tables::{self as rows, Row};
 use super::{
     Added, AdminToken, Change, Counted, Direction, Revision, Store, StoreError, Tombstone, Totals, UsageKey,
     UsageRange, Visit, Write, audit,
 };
 use crate::clock::Clock;
+use crate::key::group::{Owner, Role};
 use crate::key::{Key, KeyId};
 pub use open::Peppering;
-use tables::{AUDIT, KEYS, LEDGER, META, REVISION, ROUTES, TOKENS, TOMBSTONES, TOTALS};
+use tables::{AUDIT, KEYS, LEDGER, META, OWNERS, REVISION, ROLES, ROUTES, TOKENS, TOMBSTONES, TOTALS};
 
 /// Told how long each commit took.
 type OnCommit = Box<dyn Fn(Duration) + Send + Sync>;
@@ -141,6 +144,22 @@ fn apply_write(transaction: &WriteTransaction, write: &mut Write, revision: Revi
         }
         Write::DeleteToken(id) => {
             transaction.open_table(TOKENS)?.remove(id.as_str())?;
+        }
+        Write::PutRole(role) => {
+            role.revision = revision;
+            let bytes = record::encode(&RoleRecord::from(&*role));
+            transaction.open_table(ROLES)?.insert(role.name.as_str(), &bytes[..])?;
+        }
+        Write::DeleteRole(name) => {
+            transaction.open_table(ROLES)?.remove(name.as_str())?;
+        }
+        Write::PutOwner(owner) => {
+            owner.revision = revision;
+            let bytes = record::encode(&OwnerRecord::from(&*owner));
+            transaction.open_table(OWNERS)?.insert(owner.name.as_str(), &bytes[..])?;
+        }
+        Write::DeleteOwner(name) => {
+            transaction.open_table(OWNERS)?.remove(name.as_str())?;
         }
     }
     Ok(())
@@ -267,6 +286,28 @@ impl Store for EmbeddedStore {
         })
     }
 
+    fn roles(&self) -> Result<Vec<Role>, StoreError> {
+        self.read(|transaction| {
+            let mut roles = Vec::new();
+            for row in transaction.open_table(ROLES)?.range::<&str>(..)? {
+                let (name, stored) = row?;
+                roles.push(record::decode::<RoleRecord>(stored.value())?.into_role(name.value())?);
+            }
+            Ok(roles)
+        })
+    }
+
+    fn owners(&self) -> Result<Vec<Owner>, StoreError> {
+        self.read(|transaction| {
+            let mut owners = Vec::new();
+            for row in transaction.open_table(OWNERS)?.range::<&str>(..)? {
+                let (name, stored) = row?;
+                owners.push(record::decode::<OwnerRecord>(stored.value())?.into_owner(name.value()));
+            }
+            Ok(owners)
+        })
+    }
+
     fn audit(&self, each: Visit<'_, audit::Entry>) -> Result<(), StoreError> {
         self.read(|transaction| {
             for row in transaction.open_table(AUDIT)?.range::<u64>(..)?.rev() {
@@ -317,7 +358,7 @@ impl Store for EmbeddedStore {
             let mut added = Vec::with_capacity(counted.len());
             for one in counted {
                 let count = merge_one(&mut ledger, &mut totals, one)?;
-                added.push(Added { row: one.row, count });
+                added.push(Added { row: one.row, count, last_used: one.last_used });
             }
             Ok(added)
         })
@@ -339,6 +380,18 @@ impl Store for EmbeddedStore {
                 totals.push((rows::version_of(&key.value()), rows::read_totals(&stored.value())));
             }
             Ok(totals)
+        })
+    }
+
+    fn all_totals(&self, each: Visit<'_, (KeyId, Totals)>) -> Result<(), StoreError> {
+        self.read(|transaction| {
+            for row in transaction.open_table(TOTALS)?.iter()? {
+                let (key, stored) = row?;
+                if each((rows::key_of(&key.value()), rows::read_totals(&stored.value()))).is_break() {
+                    break;
+                }
+            }
+            Ok(())
         })
     }
 

@@ -3,6 +3,10 @@
 //! A record is one byte of format version, four of CRC-32, then postcard. A newer binary reads each older version; a
 //! record whose checksum is wrong is damage, and is never taken for data.
 
+mod group;
+
+pub(super) use group::{OwnerRecord, RoleRecord};
+
 use serde::{Deserialize, Serialize};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;

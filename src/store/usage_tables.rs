@@ -49,6 +49,10 @@ pub(super) fn totals_key(key: KeyId, version: u32) -> TotalsKey {
     out
 }
 
+pub(super) fn key_of(key: &TotalsKey) -> KeyId {
+    KeyId::from_u128(u128::from_be_bytes(take(key, 0)))
+}
+
 pub(super) fn version_of(key: &TotalsKey) -> u32 {
     u32::from_be_bytes(take(key, 16))
 }

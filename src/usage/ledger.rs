@@ -5,8 +5,8 @@
 //! wherever a merge is interrupted.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -19,23 +19,33 @@ use crate::key::KeyId;
 use crate::key::quota::Window;
 use crate::outcome::{Outcome, Tally};
 use crate::snapshot::Found;
-use crate::store::{Counted, Store, StoreError, Totals, UsageKey, UsageRange, Visit};
+use crate::store::{Added, Counted, Store, StoreError, Totals, UsageKey, UsageRange, Visit};
 
 /// Counters merged in one transaction, so that admin changes never wait long for the store.
 const MERGE_BATCH: usize = 20_000;
 /// Hours for which a counter is kept after its own, for requests that are settled late and clocks that step back.
 const KEEP_HOURS: u32 = 2;
 
+/// Told what a merge found new.
+pub type OnAdded = Box<dyn Fn(&[Added]) + Send + Sync>;
+
 /// What the mapped counters hold and the store has not yet.
-#[derive(Debug)]
 pub struct Ledger {
     slab: Arc<Slab>,
     store: Arc<dyn Store>,
     /// Held through a merge, so that merges follow each other. Never taken by a request.
     busy: Mutex<BusyKeys>,
     failures: AtomicU64,
+    /// Told what each merge found new.
+    on_added: OnceLock<OnAdded>,
     /// The hour in which counters were last freed.
     recycled_in: AtomicU32,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ledger({:?})", self.store)
+    }
 }
 
 impl Ledger {
@@ -47,6 +57,7 @@ impl Ledger {
             busy: Mutex::new(BusyKeys::new(top_keys)),
             failures: AtomicU64::new(0),
             recycled_in: AtomicU32::new(0),
+            on_added: OnceLock::new(),
         }
     }
 
@@ -66,6 +77,11 @@ impl Ledger {
             }
         }
         self.merge().map(drop)
+    }
+
+    /// Tells `on_added` what each merge finds new. The first that is set stays.
+    pub fn observe(&self, on_added: OnAdded) {
+        let _ = self.on_added.set(on_added);
     }
 
     /// Counts one request of a key, with its final outcome.
@@ -108,6 +124,9 @@ impl Ledger {
         let added = if counted.is_empty() { Vec::new() } else { self.store.merge_usage(&counted)? };
         for reading in batch {
             self.slab.mark_merged(reading.index, reading.generation, reading.count);
+        }
+        if let Some(on_added) = self.on_added.get() {
+            on_added(&added);
         }
         let mut let_through: HashMap<KeyId, u64> = HashMap::new();
         for one in added.iter().filter(|one| one.row.outcome.tally() == Tally::LetThrough) {

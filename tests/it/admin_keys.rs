@@ -102,17 +102,16 @@ fn a_created_key_is_answered_with_its_secret_its_place_and_its_etag() {
     let shown = gateway.admin.get(answer.header("location").unwrap());
     assert_eq!(shown.header("etag"), answer.header("etag"));
     assert_eq!(shown.json(), body["key"]);
-    assert!(id.strip_prefix("key_").is_some_and(|rest| rest.len() == 26
-        && rest.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())));
+    assert!(id.strip_prefix("key_").is_some_and(
+        |rest| rest.len() == 26 && rest.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+    ));
 }
 
 #[test]
 fn a_secret_has_the_contracts_form_with_a_right_checksum() {
     const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let gateway = Fixture::with(
-        "[keys]\nprefix = \"acme\"\n[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n",
-    )
-    .start();
+    let gateway =
+        Fixture::with("[keys]\nprefix = \"acme\"\n[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n").start();
     for (environment, start) in [(json!(null), "acme_live_"), (json!("eu_west"), "acme_eu_west_")] {
         let (id, secret) = gateway.admin.key(&json!({"environment": environment}));
         let random = secret.strip_prefix(start).unwrap_or_else(|| panic!("{secret} starts otherwise"));

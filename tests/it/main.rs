@@ -6,4 +6,5 @@ mod support;
 
 mod admin_keys;
 mod groups;
+mod life;
 mod smoke;

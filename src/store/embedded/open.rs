@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use redb::{Database, DatabaseError, ReadableTable, StorageError};
 
 use super::tables::{
-    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, PEPPER_CHECK, ROUTES, STORE_ID, TOKENS, TOMBSTONES, TOTALS,
+    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, ROLES, ROUTES, STORE_ID, TOKENS,
+    TOMBSTONES, TOTALS,
 };
 use super::{EmbeddedStore, Fault, meta_u64, set_meta_u64};
 use crate::key::secret::{Algorithm, NewSecret, SecretHasher};
@@ -116,6 +117,8 @@ fn make_tables(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(KEYS)?;
     transaction.open_table(TOMBSTONES)?;
     transaction.open_table(TOKENS)?;
+    transaction.open_table(ROLES)?;
+    transaction.open_table(OWNERS)?;
     transaction.open_table(AUDIT)?;
     transaction.open_table(ROUTES)?;
     transaction.open_table(LEDGER)?;

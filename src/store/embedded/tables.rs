@@ -12,6 +12,10 @@ pub(super) const KEYS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("
 pub(super) const TOMBSTONES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("tombstones");
 /// Admin tokens, by ID.
 pub(super) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("admin_tokens");
+/// Roles, by name.
+pub(super) const ROLES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("roles");
+/// Owners that were recorded, by name.
+pub(super) const OWNERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("owners");
 /// The audit log, by sequence number.
 pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 /// Route numbers, by name.

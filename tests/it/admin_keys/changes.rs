@@ -17,7 +17,9 @@ fn disabling_and_enabling_loses_nothing() {
     let gateway = Fixture::new().start();
     let before = create(&gateway.admin, &super::full());
     let id = before["id"].as_str().unwrap();
-    for (what, status) in [("disable", "disabled"), ("disable", "disabled"), ("enable", "active"), ("enable", "active")] {
+    for (what, status) in
+        [("disable", "disabled"), ("disable", "disabled"), ("enable", "active"), ("enable", "active")]
+    {
         let after = change(&gateway.admin, id, what, &json!({}));
         let mut expected = before.clone();
         expected["status"] = status.into();
@@ -43,12 +45,14 @@ fn a_rotation_adds_a_version_and_ends_the_one_before() {
     assert_eq!(key["id"], id.as_str());
     assert_eq!(key["fingerprint"], format!("pc_test_…{}", &second[second.len() - 4..]));
     let versions = key["versions"].as_array().unwrap();
-    let seen: Vec<_> = versions.iter().map(|v| (v["version"].as_u64().unwrap(), v["state"].as_str().unwrap())).collect();
+    let seen: Vec<_> =
+        versions.iter().map(|v| (v["version"].as_u64().unwrap(), v["state"].as_str().unwrap())).collect();
     assert_eq!(seen, [(1, "retiring"), (2, "active")]);
     assert!(versions[0]["expires_at"].is_string() && versions[1]["expires_at"].is_null());
     assert_eq!(key["rotated_at"], versions[1]["created_at"]);
     let key = &change(&gateway.admin, &id, "rotate", &Value::Null)["key"];
-    let states: Vec<_> = key["versions"].as_array().unwrap().iter().map(|v| v["state"].as_str().unwrap()).collect();
+    let states: Vec<_> =
+        key["versions"].as_array().unwrap().iter().map(|v| v["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["retired", "retired", "active"], "a rotation without grace ends them all");
 }
 
@@ -83,7 +87,10 @@ fn no_more_than_sixteen_secrets_are_in_their_grace() {
     assert_eq!((answer.status, answer.code().as_str()), (409, "conflict"));
     let key = &change(&gateway.admin, &id, "rotate", &json!({}))["key"];
     let versions = key["versions"].as_array().unwrap();
-    assert_eq!((versions.len(), &versions[0]["version"], &versions[15]["version"]), (16, &json!(2), &json!(17)));
+    assert_eq!(
+        (versions.len(), &versions[0]["version"], &versions[15]["version"]),
+        (16, &json!(2), &json!(17))
+    );
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn traffic_does_not_move_the_etag_and_every_change_does() {
     assert_eq!(gateway.admin.post(&format!("{}/disable", path_of(&other)), &json!({})).status, 200);
     assert_eq!(etag(&gateway.admin, &id), first, "another key's change is not this one's");
     let mut seen = vec![first];
-    let changes = [("PATCH", ""), ("POST", "/disable"), ("POST", "/enable"), ("POST", "/rotate"), ("POST", "/revoke")];
+    let changes =
+        [("PATCH", ""), ("POST", "/disable"), ("POST", "/enable"), ("POST", "/rotate"), ("POST", "/revoke")];
     for (method, rest) in changes {
         let body = if method == "PATCH" { r#"{"description": "b"}"# } else { "{}" };
         let answer = gateway.admin.call(method, &format!("{}{rest}", path_of(&id)), &[], body);
@@ -83,7 +84,11 @@ fn a_change_with_the_present_etag_is_made() {
         let tag = form(&etag(&gateway.admin, &id));
         let body = json!({"description": number.to_string()}).to_string();
         let answer = gateway.admin.call("PATCH", &path_of(&id), &[("if-match", &tag)], &body);
-        assert_eq!((answer.status, &answer.json()["description"]), (200, &json!(number.to_string())), "{tag}");
+        assert_eq!(
+            (answer.status, &answer.json()["description"]),
+            (200, &json!(number.to_string())),
+            "{tag}"
+        );
     }
     let tag = etag(&gateway.admin, &id);
     assert_eq!(gateway.admin.call("DELETE", &path_of(&id), &[("if-match", &tag)], "").status, 204);

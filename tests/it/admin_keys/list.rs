@@ -30,9 +30,11 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 fn each_filter_finds_its_keys_and_all_hold_together() {
     let gateway = Fixture::new().start();
     let admin = &gateway.admin;
-    let (a, _) = admin.key(&json!({"name": "Alpha", "owner": "acme", "tags": ["eu", "ci"], "description": "Größe X"}));
+    let (a, _) =
+        admin.key(&json!({"name": "Alpha", "owner": "acme", "tags": ["eu", "ci"], "description": "Größe X"}));
     let (b, _) = admin.key(&json!({"name": "beta", "owner": "acme", "environment": "test", "tags": ["eu"]}));
-    let (c, secret) = admin.key(&json!({"name": "gamma", "owner": "other", "expires_at": "2099-01-01T00:00:00Z"}));
+    let (c, secret) =
+        admin.key(&json!({"name": "gamma", "owner": "other", "expires_at": "2099-01-01T00:00:00Z"}));
     let (_, _) = admin.key(&json!({"name": "delta"}));
     admin.post(&format!("{}/disable", path_of(&a)), &json!({}));
     admin.post(&format!("{}/revoke", path_of(&b)), &json!({}));
@@ -129,9 +131,12 @@ fn unused_since_lists_what_was_not_used_from_then_on() {
 #[test]
 fn a_page_holds_fifty_keys_unless_told_otherwise() {
     let gateway = Fixture::new().start();
-    let lines: String = (0..205).map(|n| format!("{{\"name\":\"k{n}\",\"secret\":\"foreign-secret-{n:08}\"}}\n")).collect();
+    let lines: String =
+        (0..205).map(|n| format!("{{\"name\":\"k{n}\",\"secret\":\"foreign-secret-{n:08}\"}}\n")).collect();
     assert_eq!(gateway.admin.call("POST", "/api/v1/keys/import", &[], &lines).json()["imported"], 205);
-    for (query, expected) in [("", 50), ("limit=1", 1), ("limit=200", 200), ("q=k&limit=200", 200), ("q=k", 50)] {
+    for (query, expected) in
+        [("", 50), ("limit=1", 1), ("limit=200", 200), ("q=k&limit=200", 200), ("q=k", 50)]
+    {
         let body = gateway.admin.get(&format!("/api/v1/keys?{query}")).json();
         assert_eq!(body["items"].as_array().unwrap().len(), expected, "{query}");
         assert_eq!((&body["total"], &body["prev_cursor"]), (&json!(205), &Value::Null), "{query}");

@@ -56,7 +56,9 @@ fn every_order_pages_to_the_end_and_back() {
 fn keys_that_come_and_go_neither_repeat_nor_hide_one() {
     let gateway = Fixture::new().start();
     let admin = &gateway.admin;
-    for query in ["sort=-created_at&limit=3", "sort=created_at&limit=3", "sort=name&limit=3", "q=stays&limit=3"] {
+    for query in
+        ["sort=-created_at&limit=3", "sort=created_at&limit=3", "sort=name&limit=3", "q=stays&limit=3"]
+    {
         let ids = make(admin, (0..12).map(|n| format!("{n:02} stays")));
         let newest_first = query.contains("-created_at") || query.starts_with('q');
         let order: Vec<usize> = if newest_first { (0..12).rev().collect() } else { (0..12).collect() };
@@ -74,7 +76,10 @@ fn keys_that_come_and_go_neither_repeat_nor_hide_one() {
         assert_eq!(second["total"], 12, "{query}");
         let back = page(admin, query, second["prev_cursor"].as_str());
         let back = names(&back);
-        assert!(back.ends_with(&[expected[0].as_str(), expected[1].as_str()][..]) || back.len() == 3, "{query}: {back:?}");
+        assert!(
+            back.ends_with(&[expected[0].as_str(), expected[1].as_str()][..]) || back.len() == 3,
+            "{query}: {back:?}"
+        );
         assert!(!back.iter().any(|name| kept.contains(name) || *name == expected[2]), "{query}: {back:?}");
         for id in ids.iter().chain(&new) {
             admin.call("DELETE", &path_of(id), &[], "");
@@ -93,7 +98,8 @@ fn a_cursor_of_another_order_is_refused_and_one_of_this_order_survives_any_name(
     let second = page(admin, "sort=name&limit=1", Some(cursor));
     let third = page(admin, "sort=name&limit=1", second["next_cursor"].as_str());
     assert!(third["next_cursor"].is_null());
-    let seen: std::collections::HashSet<_> = [&first, &second, &third].map(|page| names(page)[0].to_owned()).into();
+    let seen: std::collections::HashSet<_> =
+        [&first, &second, &third].map(|page| names(page)[0].to_owned()).into();
     assert_eq!(seen.len(), 3);
     for (sort, cursor) in [("-created_at", cursor), ("name", &cursor[..20]), ("name", "o50")] {
         let answer = admin.get(&format!("/api/v1/keys?sort={sort}&cursor={cursor}"));

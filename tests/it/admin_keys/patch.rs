@@ -73,7 +73,8 @@ fn metadata_is_merged_and_null_takes_an_entry_away() {
     let gateway = Fixture::new().start();
     let body = json!({"name": "a", "metadata": {"keep": 1, "drop": 2, "deep": {"a": 1, "b": [1, 2]}}});
     let path = path_of(create(&gateway.admin, &body)["id"].as_str().unwrap());
-    let patch = json!({"metadata": {"drop": null, "new": true, "deep": {"a": null, "c": "x"}, "never": null}});
+    let patch =
+        json!({"metadata": {"drop": null, "new": true, "deep": {"a": null, "c": "x"}, "never": null}});
     let answer = gateway.admin.patch(&path, &patch);
     assert_eq!(answer.json()["metadata"], json!({"keep": 1, "new": true, "deep": {"b": [1, 2], "c": "x"}}));
     let big = json!({"metadata": {"new": "x".repeat(4_096)}});

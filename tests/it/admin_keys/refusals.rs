@@ -193,12 +193,18 @@ fn without_a_right_token_nothing_is_answered_and_nothing_is_done() {
         ("authorization: Bearer wrong_token_0123456789\r\n", "invalid_token", 401),
         ("authorization: Bearer a\r\nauthorization: Bearer b\r\n", "bad_request", 400),
     ];
-    let mut paths: Vec<_> = CALLS.iter().map(|(method, rest)| (*method, format!("{}{rest}", path_of(&id)))).collect();
-    paths.extend([("POST", "/api/v1/keys".into()), ("GET", "/api/v1/keys".into()), ("GET", "/api/v1/usage".into())]);
+    let mut paths: Vec<_> =
+        CALLS.iter().map(|(method, rest)| (*method, format!("{}{rest}", path_of(&id)))).collect();
+    paths.extend([
+        ("POST", "/api/v1/keys".into()),
+        ("GET", "/api/v1/keys".into()),
+        ("GET", "/api/v1/usage".into()),
+    ]);
     paths.push(("POST", "/api/v1/keys/import".into()));
     for (method, path) in &paths {
         for (header, code, status) in tokens {
-            let request = format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{header}content-length: 1\r\n\r\n{{");
+            let request =
+                format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{header}content-length: 1\r\n\r\n{{");
             let answer = send(gateway.admin.address, request);
             assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path} {header}");
             let challenge = answer.header("www-authenticate").unwrap();

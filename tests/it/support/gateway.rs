@@ -79,8 +79,12 @@ impl Fixture {
 }
 
 pub fn parse(text: &str, folder: &Path) -> Config {
-    file::parse(text, folder, Path::new("test.toml"), &|name| std::env::var(name).ok())
-        .unwrap_or_else(|error| panic!("{error}"))
+    parse_with(text, folder, &|name| std::env::var(name).ok())
+}
+
+/// Reads a configuration with this environment.
+pub fn parse_with(text: &str, folder: &Path, env: &dyn Fn(&str) -> Option<String>) -> Config {
+    file::parse(text, folder, Path::new("test.toml"), env).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A gateway that runs in this process.

@@ -9,7 +9,7 @@ mod wait;
 
 pub use admin::Admin;
 pub use client::Client;
-pub use gateway::{Fixture, Gateway, TOKEN};
+pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
 pub use raw::{Answer, send, send_on};
 pub use upstream::{Seen, Upstream};
 pub use wait::{Stopwatch, eventually, within};

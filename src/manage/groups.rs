@@ -1,0 +1,424 @@
+//! Roles and owners: made, edited, deleted; and what they ask of the keys that name them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use parking_lot::RwLock;
+use serde_json::{Value, json};
+
+use super::profile::{self, MAX_DESCRIPTION_CHARS, MAX_SCOPES};
+use super::{Actor, Manage, ManageError, Permission};
+use crate::document::{self, Faults, Fields, rates, slugs};
+use crate::key::group::{Owner, Role};
+use crate::key::{Key, Status};
+use crate::store::{Change, Store, StoreError, Write, audit};
+
+/// The highest cap on active keys.
+const MAX_ACTIVE_KEYS: u64 = 1_000_000_000;
+
+/// The roles and owners that are recorded. Locked for writing by their changes alone.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    roles: RwLock<BTreeMap<String, Role>>,
+    owners: RwLock<BTreeMap<String, Owner>>,
+}
+
+impl Groups {
+    pub(super) fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let roles = store.roles()?.into_iter().map(|role| (role.name.clone(), role)).collect();
+        let owners = store.owners()?.into_iter().map(|owner| (owner.name.clone(), owner)).collect();
+        Ok(Self { roles: RwLock::new(roles), owners: RwLock::new(owners) })
+    }
+}
+
+/// What roles and owners have in common, for the calls that both have.
+pub trait Group: Clone {
+    /// `role` or `owner`.
+    const KIND: &'static str;
+    /// The audit log's words for a creation, an edit and a deletion.
+    const ACTIONS: [&'static str; 3];
+    /// What a creation, an edit, a deletion and a reading need.
+    const PERMISSIONS: [Permission; 4];
+
+    /// Its name.
+    fn name(&self) -> &str;
+    /// Its `ETag`'s number.
+    fn revision(&self) -> u64;
+    /// It as JSON.
+    fn to_json(&self) -> Value;
+    /// Reads the fields that an operator may set.
+    #[doc(hidden)]
+    fn read(name: String, fields: &mut Fields<'_>) -> Option<Self>;
+    #[doc(hidden)]
+    fn times(&mut self, before: Option<&Self>, now: crate::clock::Timestamp);
+    #[doc(hidden)]
+    fn table(manage: &Manage) -> &RwLock<BTreeMap<String, Self>>;
+    #[doc(hidden)]
+    fn put(self) -> Write;
+    #[doc(hidden)]
+    fn remove(name: &str) -> Write;
+    #[doc(hidden)]
+    fn from_write(write: Write) -> Option<Self>;
+    #[doc(hidden)]
+    fn apply(manage: &Manage, name: &str, after: Option<&Self>);
+    #[doc(hidden)]
+    fn in_use(manage: &Manage, name: &str) -> Option<String>;
+}
+
+/// The document that an edit starts from.
+fn editable<G: Group>(group: &G) -> Value {
+    let mut document = group.to_json();
+    if let Value::Object(fields) = &mut document {
+        for derived in ["name", "created_at", "updated_at"] {
+            fields.remove(derived);
+        }
+    }
+    document
+}
+
+fn read_group<G: Group>(name: String, document: &Value) -> Result<G, ManageError> {
+    let mut faults = Faults::default();
+    let group = Fields::open(document, "", &mut faults).and_then(|mut fields| {
+        let group = G::read(name, &mut fields);
+        fields.finish();
+        group
+    });
+    faults.or_else_all(group).map_err(ManageError::Invalid)
+}
+
+impl Manage {
+    /// Every role or owner, by name.
+    ///
+    /// # Errors
+    /// The token may not.
+    pub fn groups<G: Group>(&self, actor: &Actor) -> Result<Vec<G>, ManageError> {
+        actor.needs(G::PERMISSIONS[3])?;
+        Ok(G::table(self).read().values().cloned().collect())
+    }
+
+    /// One role or owner.
+    ///
+    /// # Errors
+    /// There is none, or the token may not.
+    pub fn group<G: Group>(&self, actor: &Actor, name: &str) -> Result<G, ManageError> {
+        actor.needs(G::PERMISSIONS[3])?;
+        let found = G::table(self).read().get(name).cloned();
+        found.ok_or_else(|| ManageError::NotFound { kind: G::KIND, id: name.to_owned() })
+    }
+
+    /// Makes a role or an owner.
+    ///
+    /// # Errors
+    /// Nothing was made.
+    pub fn create_group<G: Group>(&self, actor: &Actor, document: &Value) -> Result<G, ManageError> {
+        actor.needs(G::PERMISSIONS[0])?;
+        let mut document = document.clone();
+        let name = document.as_object_mut().and_then(|fields| fields.shift_remove("name"));
+        let mut faults = Faults::default();
+        let name = match name.as_ref().map(slugs::slug) {
+            Some(Ok(name)) => name,
+            Some(Err(detail)) => {
+                faults.add("/name", detail);
+                return Err(ManageError::Invalid(faults));
+            }
+            None => {
+                faults.add("/name", "is required");
+                return Err(ManageError::Invalid(faults));
+            }
+        };
+        let _writer = self.writer.lock();
+        if G::table(self).read().contains_key(&name) {
+            return Err(ManageError::Conflict(format!("the {} {name:?} exists; edit it instead", G::KIND)));
+        }
+        let group = read_group::<G>(name, &document)?;
+        self.commit_group(actor, None, Some(group))
+    }
+
+    /// Edits a role or an owner by a merge patch (RFC 7396). It holds for all its keys on their next request.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn edit_group<G: Group>(
+        &self,
+        actor: &Actor,
+        name: &str,
+        patch: &Value,
+        if_match: Option<&str>,
+    ) -> Result<G, ManageError> {
+        actor.needs(G::PERMISSIONS[1])?;
+        let _writer = self.writer.lock();
+        let before = self.present::<G>(name, if_match)?;
+        let mut document = editable(&before);
+        if !patch.is_object() {
+            let mut faults = Faults::default();
+            faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
+            return Err(ManageError::Invalid(faults));
+        }
+        profile::merge_patch(&mut document, patch);
+        let after = read_group::<G>(name.to_owned(), &document)?;
+        self.commit_group(actor, Some(&before), Some(after))
+    }
+
+    /// Deletes a role or an owner's record.
+    ///
+    /// # Errors
+    /// It is in use, or there is none.
+    pub fn delete_group<G: Group>(
+        &self,
+        actor: &Actor,
+        name: &str,
+        if_match: Option<&str>,
+    ) -> Result<(), ManageError> {
+        actor.needs(G::PERMISSIONS[2])?;
+        let _writer = self.writer.lock();
+        let before = self.present::<G>(name, if_match)?;
+        if let Some(why) = G::in_use(self, name) {
+            return Err(ManageError::Conflict(why));
+        }
+        self.commit_group::<G>(actor, Some(&before), None).map(drop)
+    }
+
+    fn present<G: Group>(&self, name: &str, if_match: Option<&str>) -> Result<G, ManageError> {
+        let found = G::table(self).read().get(name).cloned();
+        let found = found.ok_or_else(|| ManageError::NotFound { kind: G::KIND, id: name.to_owned() })?;
+        super::keys::check_match(&super::view::etag_of(found.revision()), if_match)?;
+        Ok(found)
+    }
+
+    /// Commits and applies a group's change. The caller holds the writer's lock. Answers what is there now, or what
+    /// was there before a deletion.
+    fn commit_group<G: Group>(
+        &self,
+        actor: &Actor,
+        before: Option<&G>,
+        after: Option<G>,
+    ) -> Result<G, ManageError> {
+        let now = self.now();
+        let after = after.map(|mut group| {
+            group.times(before, now);
+            group
+        });
+        let Some(name) = after.as_ref().or(before).map(|group| group.name().to_owned()) else {
+            return Err(ManageError::Conflict("the change held nothing".into()));
+        };
+        let action = match (before, &after) {
+            (None, _) => G::ACTIONS[0],
+            (Some(_), Some(_)) => G::ACTIONS[1],
+            (Some(_), None) => G::ACTIONS[2],
+        };
+        let draft = audit::Draft {
+            at: now,
+            actor: actor.id.clone(),
+            action,
+            target: name.clone(),
+            outcome: "done".into(),
+            before: before.map(|group| group.to_json().to_string()),
+            after: after.as_ref().map(|group| group.to_json().to_string()),
+            address: actor.address.map(|address| address.to_string()),
+            request_id: actor.request_id.clone(),
+        };
+        let write = after.clone().map_or_else(|| G::remove(&name), G::put);
+        let mut change = Change { writes: vec![write], audit: vec![draft] };
+        self.store.commit(&mut change)?;
+        G::apply(self, &name, after.as_ref());
+        let stored = self.reload::<G>(&name, change);
+        stored
+            .or_else(|| before.cloned())
+            .ok_or_else(|| ManageError::Conflict("the change held nothing".into()))
+    }
+
+    /// Takes the committed record, with its revision, into the table.
+    fn reload<G: Group>(&self, name: &str, change: Change) -> Option<G> {
+        let stored = change.writes.into_iter().find_map(G::from_write);
+        let mut table = G::table(self).write();
+        match &stored {
+            Some(group) => drop(table.insert(name.to_owned(), group.clone())),
+            None => drop(table.remove(name)),
+        }
+        stored
+    }
+
+    /// Takes every recorded role and owner into the snapshot, at start.
+    pub(super) fn load_groups(&self) {
+        for (name, role) in self.groups.roles.read().iter() {
+            self.snapshot.apply_role(name, Some(role));
+        }
+        for (name, owner) in self.groups.owners.read().iter() {
+            self.snapshot.apply_owner(name, Some(owner), self.clock.monotonic());
+        }
+    }
+
+    /// Checks what a key's role and owner ask of it. The caller holds the writer's lock.
+    pub(super) fn check_groups(&self, before: Option<&Key>, after: &Key) -> Result<(), ManageError> {
+        if let Some(role) = &after.profile.role
+            && !self.groups.roles.read().contains_key(role)
+        {
+            let mut faults = Faults::default();
+            faults.add("/role", format!("no role has the name {role:?}"));
+            return Err(ManageError::Invalid(faults));
+        }
+        let Some(name) = &after.profile.owner else { return Ok(()) };
+        let cap = self.groups.owners.read().get(name).and_then(|owner| owner.max_active_keys);
+        let Some(cap) = cap else { return Ok(()) };
+        let now = self.now();
+        let counted =
+            |key: &Key| key.status(now) == Status::Active && key.profile.owner.as_ref() == Some(name);
+        if !counted(after) || before.is_some_and(counted) {
+            return Ok(());
+        }
+        let active = self.index.active_of(&self.snapshot.owner_cell(name), after.id, now);
+        if active >= cap.get() {
+            return Err(ManageError::KeyLimitReached { owner: name.clone(), cap: cap.get() });
+        }
+        Ok(())
+    }
+}
+
+fn limits_json(limits: &[crate::key::RateSpec]) -> Value {
+    limits.iter().map(profile::limit_json).collect()
+}
+
+impl Group for Role {
+    const KIND: &'static str = "role";
+    const ACTIONS: [&'static str; 3] = ["role.create", "role.update", "role.delete"];
+    const PERMISSIONS: [Permission; 4] =
+        [Permission::RoleCreate, Permission::RoleUpdate, Permission::RoleDelete, Permission::RoleView];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "description": self.description,
+            "scopes": self.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "limits": limits_json(&self.limits),
+            "created_at": self.created_at.to_string(),
+            "updated_at": self.updated_at.to_string(),
+        })
+    }
+
+    fn read(name: String, fields: &mut Fields<'_>) -> Option<Self> {
+        let description = fields.read("description", |v| document::text(v, 0, MAX_DESCRIPTION_CHARS));
+        let scopes = fields.values("scopes", MAX_SCOPES, profile::scope);
+        let limits = rates::rate_specs(fields, "limits");
+        Some(Self {
+            name,
+            description: description.unwrap_or_default(),
+            scopes: scopes.unwrap_or_default(),
+            limits: limits.unwrap_or_default(),
+            created_at: crate::clock::Timestamp::default(),
+            updated_at: crate::clock::Timestamp::default(),
+            revision: 0,
+        })
+    }
+
+    fn times(&mut self, before: Option<&Self>, now: crate::clock::Timestamp) {
+        self.created_at = before.map_or(now, |before| before.created_at);
+        self.updated_at = now;
+    }
+
+    fn table(manage: &Manage) -> &RwLock<BTreeMap<String, Self>> {
+        &manage.groups.roles
+    }
+
+    fn put(self) -> Write {
+        Write::PutRole(self)
+    }
+
+    fn remove(name: &str) -> Write {
+        Write::DeleteRole(name.to_owned())
+    }
+
+    fn from_write(write: Write) -> Option<Self> {
+        if let Write::PutRole(role) = write { Some(role) } else { None }
+    }
+
+    fn apply(manage: &Manage, name: &str, after: Option<&Self>) {
+        manage.snapshot.apply_role(name, after);
+    }
+
+    fn in_use(manage: &Manage, name: &str) -> Option<String> {
+        let keys = manage.index.with_role(&manage.snapshot.role_cell(name));
+        (keys > 0).then(|| format!("{keys} key(s) have the role {name:?}; give them another first"))
+    }
+}
+
+impl Group for Owner {
+    const KIND: &'static str = "owner";
+    const ACTIONS: [&'static str; 3] = ["owner.create", "owner.update", "owner.delete"];
+    const PERMISSIONS: [Permission; 4] =
+        [Permission::OwnerCreate, Permission::OwnerUpdate, Permission::OwnerDelete, Permission::OwnerView];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "description": self.description,
+            "max_active_keys": self.max_active_keys,
+            "limits": limits_json(&self.limits),
+            "created_at": self.created_at.to_string(),
+            "updated_at": self.updated_at.to_string(),
+        })
+    }
+
+    fn read(name: String, fields: &mut Fields<'_>) -> Option<Self> {
+        let description = fields.read("description", |v| document::text(v, 0, MAX_DESCRIPTION_CHARS));
+        let max_active_keys = fields.read("max_active_keys", |v| {
+            let cap = document::integer(v, 1, MAX_ACTIVE_KEYS)?;
+            NonZeroU64::new(cap).ok_or_else(|| "must not be 0".into())
+        });
+        let limits = rates::rate_specs(fields, "limits");
+        Some(Self {
+            name,
+            description: description.unwrap_or_default(),
+            max_active_keys,
+            limits: limits.unwrap_or_default(),
+            created_at: crate::clock::Timestamp::default(),
+            updated_at: crate::clock::Timestamp::default(),
+            revision: 0,
+        })
+    }
+
+    fn times(&mut self, before: Option<&Self>, now: crate::clock::Timestamp) {
+        self.created_at = before.map_or(now, |before| before.created_at);
+        self.updated_at = now;
+    }
+
+    fn table(manage: &Manage) -> &RwLock<BTreeMap<String, Self>> {
+        &manage.groups.owners
+    }
+
+    fn put(self) -> Write {
+        Write::PutOwner(self)
+    }
+
+    fn remove(name: &str) -> Write {
+        Write::DeleteOwner(name.to_owned())
+    }
+
+    fn from_write(write: Write) -> Option<Self> {
+        if let Write::PutOwner(owner) = write { Some(owner) } else { None }
+    }
+
+    fn apply(manage: &Manage, name: &str, after: Option<&Self>) {
+        manage.snapshot.apply_owner(name, after, manage.clock.monotonic());
+    }
+
+    /// An owner's record is not needed by its keys.
+    fn in_use(_: &Manage, _: &str) -> Option<String> {
+        None
+    }
+}
