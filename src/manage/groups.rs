@@ -248,11 +248,16 @@ impl Manage {
         }
     }
 
+    pub(super) fn role_exists(&self, name: &str) -> bool {
+        self.groups.roles.read().contains_key(name)
+    }
+
     /// Checks what a key's role and owner ask of it. The caller holds the writer's lock.
     pub(super) fn check_groups(&self, before: Option<&Key>, after: &Key) -> Result<(), ManageError> {
         if let Some(role) = &after.profile.role
-            && !self.groups.roles.read().contains_key(role)
+            && !self.role_exists(role)
         {
+            // It was there when the document was read, and was deleted since.
             let mut faults = Faults::default();
             faults.add("/role", format!("no role has the name {role:?}"));
             return Err(ManageError::Invalid(faults));

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::profile::{self, PastExpiry};
+use super::profile::{self, PastExpiry, Rules};
 use super::{Actor, Manage, ManageError, Permission};
 use crate::clock::Timestamp;
 use crate::document::{self, Faults, Fields};
@@ -128,7 +128,9 @@ impl Manage {
     }
 
     fn read_fields(&self, fields: &mut Fields<'_>) -> Option<Line> {
-        let profile = profile::read(fields, PastExpiry::Allowed);
+        let role_exists = |name: &str| self.role_exists(name);
+        let rules = Rules { past: PastExpiry::Allowed, role_exists: &role_exists };
+        let profile = profile::read(fields, &rules);
         let credential = self.read_credential(fields);
         let id = fields.read("id", |v| document::string(v)?.parse::<KeyId>().map_err(|e| e.to_string()));
         let now = self.now();

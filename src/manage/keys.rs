@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::profile::{self, PastExpiry};
+use super::profile::{self, PastExpiry, Rules};
 use super::view::{self, KeyView};
 use super::{Actor, Deed, Manage, ManageError, Permission};
 use crate::document::{self, Faults, Fields};
@@ -36,8 +36,9 @@ impl Manage {
     /// Nothing was created.
     pub fn create_key(&self, actor: &Actor, document: &Value) -> Result<Issued, ManageError> {
         actor.needs(Permission::KeyCreate)?;
-        let past = PastExpiry::Refused(self.now());
-        let profile = profile::read_document(document, past).map_err(ManageError::Invalid)?;
+        let role_exists = |name: &str| self.role_exists(name);
+        let rules = Rules { past: PastExpiry::Refused(self.now()), role_exists: &role_exists };
+        let profile = profile::read_document(document, &rules).map_err(ManageError::Invalid)?;
         let secret = self.new_secret(&profile.environment)?;
         let mut writer = self.writer.lock();
         let id = self.new_id(&mut writer);
@@ -82,7 +83,9 @@ impl Manage {
     ) -> Result<KeyView, ManageError> {
         actor.needs(Permission::KeyUpdate)?;
         self.change(actor, id, "key.update", if_match, |key| {
-            key.profile = profile::patched(&key.profile, patch).map_err(ManageError::Invalid)?;
+            let role_exists = |name: &str| self.role_exists(name);
+            let rules = Rules { past: PastExpiry::Allowed, role_exists: &role_exists };
+            key.profile = profile::patched(&key.profile, patch, &rules).map_err(ManageError::Invalid)?;
             Ok(())
         })
     }

@@ -51,15 +51,26 @@ pub enum PastExpiry {
     Refused(Timestamp),
 }
 
+/// What a profile is held to beyond its own form.
+pub struct Rules<'a> {
+    /// Whether its expiry may lie in the past.
+    pub past: PastExpiry,
+    /// Whether a role of this name exists.
+    pub role_exists: &'a dyn Fn(&str) -> bool,
+}
+
 /// Reads a profile's fields. `None` where a required one is missing or wrong; the faults say which.
-pub fn read(fields: &mut Fields<'_>, past: PastExpiry) -> Option<Profile> {
+pub fn read(fields: &mut Fields<'_>, rules: &Rules<'_>) -> Option<Profile> {
     let name = fields.require("name", |v| document::text(v, 1, MAX_NAME_CHARS).and_then(not_blank));
     let description = fields.read("description", |v| document::text(v, 0, MAX_DESCRIPTION_CHARS));
     let owner = fields.read("owner", slugs::slug);
     let environment = fields.read("environment", slugs::environment);
     let tags = fields.values("tags", MAX_TAGS, |v| document::text(v, 1, MAX_TAG_CHARS));
     let metadata = fields.read("metadata", metadata);
-    let role = fields.read("role", slugs::slug);
+    let role = fields.read("role", |v| {
+        let name = slugs::slug(v)?;
+        if (rules.role_exists)(&name) { Ok(name) } else { Err(format!("no role has the name {name:?}")) }
+    });
     let scopes = fields.values("scopes", MAX_SCOPES, scope);
     let ip_allow = fields.values("ip_allow", MAX_NETWORKS, network);
     let limits = rates::rate_specs(fields, "limits");
@@ -69,7 +80,7 @@ pub fn read(fields: &mut Fields<'_>, past: PastExpiry) -> Option<Profile> {
         let most = document::integer(v, 1, MAX_CONCURRENT)?;
         u32::try_from(most).ok().and_then(NonZeroU32::new).ok_or_else(|| "must not be 0".into())
     });
-    let expires_at = fields.read("expires_at", |v| expiry(v, past));
+    let expires_at = fields.read("expires_at", |v| expiry(v, rules.past));
     Some(Profile {
         name: name?,
         description: description.unwrap_or_default(),
@@ -91,15 +102,15 @@ pub fn read(fields: &mut Fields<'_>, past: PastExpiry) -> Option<Profile> {
 ///
 /// # Errors
 /// Every fault.
-pub fn read_document(document: &Value, past: PastExpiry) -> Result<Profile, Faults> {
+pub fn read_document(document: &Value, rules: &Rules<'_>) -> Result<Profile, Faults> {
     let mut faults = Faults::default();
-    let profile = read_into(document, past, &mut faults);
+    let profile = read_into(document, rules, &mut faults);
     faults.or_else_all(profile)
 }
 
-fn read_into(document: &Value, past: PastExpiry, faults: &mut Faults) -> Option<Profile> {
+fn read_into(document: &Value, rules: &Rules<'_>, faults: &mut Faults) -> Option<Profile> {
     let mut fields = Fields::open(document, "", faults)?;
-    let profile = read(&mut fields, past);
+    let profile = read(&mut fields, rules);
     fields.finish();
     profile
 }
@@ -130,7 +141,7 @@ pub fn write(profile: &Profile) -> Map<String, Value> {
 ///
 /// # Errors
 /// Every fault, fields that no edit can change among them.
-pub fn patched(profile: &Profile, patch: &Value) -> Result<Profile, Faults> {
+pub fn patched(profile: &Profile, patch: &Value, rules: &Rules<'_>) -> Result<Profile, Faults> {
     let mut faults = Faults::default();
     let Value::Object(patch) = patch else {
         faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
@@ -150,7 +161,7 @@ pub fn patched(profile: &Profile, patch: &Value) -> Result<Profile, Faults> {
     }
     let mut document = Value::Object(fields);
     merge_patch(&mut document, &Value::Object(changes));
-    let read = read_into(&document, PastExpiry::Allowed, &mut faults);
+    let read = read_into(&document, rules, &mut faults);
     faults.or_else_all(read)
 }
 
@@ -248,6 +259,10 @@ fn unique<'a>(fields: &mut Fields<'_>, name: &str, names: impl Iterator<Item = &
 mod tests {
     use super::*;
 
+    fn rules(past: PastExpiry) -> Rules<'static> {
+        Rules { past, role_exists: &|name| name == "reader" }
+    }
+
     #[test]
     fn a_profile_reads_back_as_it_was_written() {
         let document = json!({
@@ -257,8 +272,8 @@ mod tests {
             "quotas": [{"name": "monthly", "requests": 100, "window": "month"}],
             "max_concurrent": 3, "expires_at": "2030-01-01T00:00:00Z",
         });
-        let profile = read_document(&document, PastExpiry::Allowed).unwrap();
-        let again = read_document(&Value::Object(write(&profile)), PastExpiry::Allowed).unwrap();
+        let profile = read_document(&document, &rules(PastExpiry::Allowed)).unwrap();
+        let again = read_document(&Value::Object(write(&profile)), &rules(PastExpiry::Allowed)).unwrap();
         assert_eq!(profile.ip_allow[0].to_string(), "10.0.0.0/8");
         assert_eq!(again.name, profile.name);
         assert_eq!(again.quotas, profile.quotas);
@@ -275,7 +290,7 @@ mod tests {
             "max_concurrent": 0, "expires_at": "2020-01-01T00:00:00Z", "colour": "red",
         });
         let now = Timestamp::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
-        let faults = read_document(&document, PastExpiry::Refused(now)).unwrap_err();
+        let faults = read_document(&document, &rules(PastExpiry::Refused(now))).unwrap_err();
         let mut pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
         pointers.sort_unstable();
         assert_eq!(

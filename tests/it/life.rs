@@ -56,7 +56,8 @@ const ELSEWHERE: &str = r#"{"ip_allow": ["192.0.2.1"]}"#;
 
 /// Every change that decides whether a key's requests pass.
 fn changes() -> Vec<Change> {
-    let limited = json!({"scopes": ["*"], "limits": [{"name": "day", "requests": 1_000_000, "window": "1d"}]});
+    let limited =
+        json!({"scopes": ["*"], "limits": [{"name": "day", "requests": 1_000_000, "window": "1d"}]});
     vec![
         change(("POST", "/revoke", r#"{"reason": "leaked"}"#), (401, "key_revoked")),
         change(("POST", "/disable", ""), (401, "key_disabled")),
@@ -71,7 +72,11 @@ fn changes() -> Vec<Change> {
             (429, "quota_exceeded"),
         ),
         opening(&[("POST", "/disable", "")], ("POST", "/enable", ""), (401, "key_disabled")),
-        opening(&[("PATCH", "", r#"{"scopes": []}"#)], ("PATCH", "", r#"{"scopes": ["models:*"]}"#), (403, "insufficient_scope")),
+        opening(
+            &[("PATCH", "", r#"{"scopes": []}"#)],
+            ("PATCH", "", r#"{"scopes": ["models:*"]}"#),
+            (403, "insufficient_scope"),
+        ),
         opening(&[("PATCH", "", ELSEWHERE)], ("PATCH", "", r#"{"ip_allow": null}"#), (403, "ip_not_allowed")),
         opening(&[("PATCH", "", EXPIRED)], ("PATCH", "", r#"{"expires_at": null}"#), (401, "key_expired")),
     ]

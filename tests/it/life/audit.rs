@@ -51,7 +51,10 @@ fn every_change_leaves_one_entry_with_what_was_and_what_is() {
     ];
     let mut before = facts(gateway.admin.show(&id));
     let created = &log(&gateway)[first..];
-    assert_eq!((created.len(), created[0].action.as_str(), created[0].before.as_ref()), (1, "key.create", None));
+    assert_eq!(
+        (created.len(), created[0].action.as_str(), created[0].before.as_ref()),
+        (1, "key.create", None)
+    );
     assert_eq!(record(created[0].after.as_ref()), before);
     for (number, ((method, rest, body), action)) in calls.into_iter().enumerate() {
         let asked = format!("request-{number}");
@@ -61,7 +64,10 @@ fn every_change_leaves_one_entry_with_what_was_and_what_is() {
         let entries = log(&gateway);
         assert_eq!(entries.len(), first + 2 + number, "{action}: one entry a change");
         let entry = &entries[entries.len() - 1];
-        assert_eq!((entry.action.as_str(), entry.target.as_str(), entry.outcome.as_str()), (action, id.as_str(), "done"));
+        assert_eq!(
+            (entry.action.as_str(), entry.target.as_str(), entry.outcome.as_str()),
+            (action, id.as_str(), "done")
+        );
         assert_eq!(entry.request_id.as_deref(), Some(asked.as_str()), "{action}");
         assert_eq!(entry.address.as_deref(), Some("127.0.0.1"), "{action}");
         assert_eq!(entry.actor, before["created_by"].as_str().unwrap(), "{action}");

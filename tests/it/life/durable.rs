@@ -91,6 +91,7 @@ fn keys_of_one_millisecond_keep_their_order_over_restarts() {
         gateway.stop();
     }
     let body = fixture.start().admin.get("/api/v1/keys?sort=created_at&limit=200").json();
-    let listed: Vec<_> = body["items"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
+    let listed: Vec<_> =
+        body["items"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
     assert_eq!(listed, made);
 }

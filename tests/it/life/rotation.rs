@@ -98,7 +98,8 @@ fn the_graces_of_a_disabled_and_of_a_revoked_key_open_nothing() {
     let (id, old) = gateway.admin.key(&json!({"scopes": ["*"]}));
     let new = rotate(&gateway.admin, &id, "1h");
     let mut client = Client::new(gateway.address);
-    for (call, code) in [(("POST", "/disable", ""), "key_disabled"), (("POST", "/revoke", ""), "key_revoked")] {
+    for (call, code) in [(("POST", "/disable", ""), "key_disabled"), (("POST", "/revoke", ""), "key_revoked")]
+    {
         send(&gateway.admin, &id, call);
         for secret in [&old, &new] {
             assert_eq!(verdict(&client.get("/v1/x", secret)), (401, code.into()));
@@ -109,7 +110,8 @@ fn the_graces_of_a_disabled_and_of_a_revoked_key_open_nothing() {
 #[test]
 fn a_rotation_is_due_by_the_age_of_the_newest_secret() {
     let clock = clock();
-    let gateway = Fixture::with(&format!("[keys]\nrotate_after = \"7d\"\n{ROUTE}")).clock(clock.clone()).start();
+    let gateway =
+        Fixture::with(&format!("[keys]\nrotate_after = \"7d\"\n{ROUTE}")).clock(clock.clone()).start();
     let (id, _) = gateway.admin.key(&json!({}));
     let due = |expected: bool| assert_eq!(gateway.admin.show(&id)["rotation_due"], expected);
     due(false);

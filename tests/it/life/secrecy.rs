@@ -27,7 +27,8 @@ fn secrets(gateway: &Gateway) -> Vec<String> {
     let rotated = rotated["secret"].as_str().unwrap().to_owned();
     let imported = "sk-imported-from-elsewhere-0123456789abcdef".to_owned();
     let refused = "sk-refused-because-of-its-name-0123456789".to_owned();
-    let lines = format!("{}\n{}\n", json!({"name": "i", "secret": imported}), json!({"name": "", "secret": refused}));
+    let lines =
+        format!("{}\n{}\n", json!({"name": "i", "secret": imported}), json!({"name": "", "secret": refused}));
     let report = gateway.admin.call("POST", "/api/v1/keys/import", &[], &lines);
     assert_eq!(report.json()["imported"], 1);
     let unknown = "sk-unknown-to-this-gateway-0123456789abcdef".to_owned();
