@@ -288,7 +288,11 @@ impl Manage {
     fn commit(&self, mut after: Key, deed: &Deed<'_>) -> Result<Key, ManageError> {
         after.updated_at = self.now();
         self.check_groups(deed.before, &after)?;
-        self.quotas.seed(&after, self.store.as_ref(), self.now())?;
+        if !after.profile.quotas.is_empty() {
+            // A quota that is new counts what its window saw, up to the last request.
+            self.ledger.merge()?;
+            self.quotas.seed(&after, self.store.as_ref(), self.now())?;
+        }
         let draft = self.draft(&Deed { after: Some(&after), ..*deed }, after.id);
         let mut change = Change { writes: vec![Write::PutKey(Box::new(after))], audit: vec![draft] };
         self.store.commit(&mut change)?;

@@ -17,6 +17,8 @@ const GATEWAY_VARIABLE: &str = "PORTCULLIS_BIN";
 const READY_WITHIN: Duration = Duration::from_mins(2);
 /// How long a question to a process may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How the answer of a process that is ready starts.
+const OK: [u8; 12] = *b"HTTP/1.1 200";
 /// How often it is asked whether it is.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// A tick of `/proc/PID/stat`, in seconds: 1/100 on every Linux that Rust runs on.
@@ -121,7 +123,9 @@ impl Process {
             if let Some(status) = self.0.try_wait()? {
                 anyhow::bail!("the process ended with {status} before it was ready");
             }
-            if get(address, path).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            let mut start = [0; OK.len()];
+            let answered = ask(address, path).and_then(|mut stream| Ok(stream.read_exact(&mut start)?));
+            if answered.is_ok() && start == OK {
                 return Ok(started.elapsed());
             }
             std::thread::sleep(LOOK_EVERY);
@@ -146,15 +150,20 @@ fn used_cpu(stat: &Path) -> anyhow::Result<f64> {
     Ok(ticks.sum::<Result<f64, _>>()? * TICK)
 }
 
-/// The whole answer to one GET on a connection of its own.
+/// The whole answer to one GET.
 pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let mut answer = Vec::new();
+    ask(address, path)?.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Sends one GET on a connection of its own.
+fn ask(address: SocketAddr, path: &str) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, ASK_TIMEOUT)?;
     stream.set_read_timeout(Some(ASK_TIMEOUT))?;
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    Ok(stream)
 }
 
 /// A port that is free now.

@@ -1,10 +1,12 @@
 //! Opening the file: never an empty store in place of one that cannot be read, never a panic.
 
-use std::fs::{self, File, OpenOptions};
+use std::cell::Cell;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use redb::{Database, DatabaseError, ReadableTable, StorageError};
 
@@ -22,6 +24,8 @@ const NEWEST_FORMAT: u32 = 1;
 const CACHE_BYTES: usize = 64 << 20;
 /// Files up to this size have every page's checksum verified at start; larger ones would take too long.
 const VERIFY_BYTES: u64 = 2 << 30;
+/// Whose the file is: the owner's alone.
+const MODE: u32 = 0o600;
 /// What a redb file starts with.
 const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// Hashed with the pepper, and the digest kept, so that a wrong pepper is noticed at start.
@@ -44,8 +48,12 @@ impl EmbeddedStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
             Err(error) => return Err(io_error(error)),
         }
-        let size = fs::metadata(path).map_err(io_error)?.len();
-        let database = open_database(path, size)?;
+        let found = fs::metadata(path).map_err(io_error)?;
+        let database = open_database(path, found.len())?;
+        // A copy or a backup may have come back with more rights than the file was made with.
+        if found.permissions().mode() & 0o7777 != MODE {
+            fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(io_error)?;
+        }
         let mut store = Self { database, path: path.into(), store_id: 0, opening: 0, observer: None };
         let format = store.format()?;
         if format > NEWEST_FORMAT {
@@ -149,7 +157,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| io_error(folder, &e))?;
     let young = PathBuf::from(format!("{}.new", path.display()));
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    options.read(true).write(true).create(true).truncate(true).mode(MODE);
     let file = options.open(&young).map_err(|e| io_error(&young, &e))?;
     let backend = redb::backends::FileBackend::new(file).map_err(|e| io_error(&young, &e))?;
     let database = Database::builder().create_with_backend(backend).map_err(|e| io_error(&young, &e))?;
@@ -172,10 +180,7 @@ fn open_database(path: &Path, size: u64) -> Result<Database, StoreError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     builder.set_check_integrity_on_open(size <= VERIFY_BYTES);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let opened = catch_unwind(AssertUnwindSafe(|| builder.open(path)));
-    std::panic::set_hook(hook);
+    let opened = quietly(|| builder.open(path));
     let corrupt = |cause: String| StoreError::Corrupt { path: path.into(), cause };
     match opened {
         Ok(Ok(database)) => Ok(database),
@@ -188,4 +193,27 @@ fn open_database(path: &Path, size: u64) -> Result<Database, StoreError> {
         Ok(Err(error)) => Err(corrupt(format!("the store is damaged: {error}"))),
         Err(_) => Err(corrupt("the store is damaged".into())),
     }
+}
+
+thread_local! {
+    /// Whether a panic of this thread is expected and not to be reported.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what may panic, without the report that a panic makes. The hook is the process's, so it is replaced once and
+/// stays silent for this thread alone: what panics elsewhere meanwhile is reported as ever.
+fn quietly<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                report(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    QUIET.set(false);
+    result
 }

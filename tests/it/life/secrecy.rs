@@ -15,7 +15,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 
 /// What of a secret nobody may know: all of it, and its random part.
 fn private_parts(secret: &str) -> Vec<String> {
-    let tail = &secret[secret.len() - 30..];
+    let tail = &secret[secret.len().saturating_sub(30)..];
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     vec![secret.to_owned(), tail.to_owned(), hex(tail.as_bytes()), tail.chars().rev().collect()]
 }
