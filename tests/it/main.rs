@@ -8,3 +8,4 @@ mod admin_keys;
 mod groups;
 mod life;
 mod smoke;
+mod tokens;
