@@ -7,9 +7,11 @@ mod document;
 mod groups;
 mod health;
 mod keys;
+mod pages;
 mod problem;
 mod server;
 pub mod tls;
+mod tokens;
 mod usage;
 
 use std::sync::Arc;
@@ -75,6 +77,8 @@ pub fn router(state: AdminState) -> Router {
             "/owners/{name}",
             get(groups::show::<Owner>).patch(groups::edit::<Owner>).delete(groups::delete::<Owner>),
         )
+        .route("/admin-tokens", get(tokens::list).post(tokens::create))
+        .route("/admin-tokens/{id}", get(tokens::show).delete(tokens::revoke))
         .route("/usage", get(usage::report));
     Router::new()
         .nest("/api/v1", api)

@@ -9,17 +9,19 @@ pub mod import;
 mod index;
 pub mod keys;
 pub mod list;
+mod permission;
 pub mod profile;
 pub mod tokens;
 pub mod usage;
 pub mod view;
 
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+
+pub use permission::{Actor, Permission};
 
 use crate::clock::{Clock, Timestamp};
 use crate::document::Faults;
@@ -29,95 +31,6 @@ use crate::snapshot::Snapshot;
 use crate::store::{Change, Direction, Store, StoreError, Write, audit};
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
-
-/// What an admin token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Permission {
-    /// Create keys.
-    KeyCreate,
-    /// Edit, enable, disable and rotate keys.
-    KeyUpdate,
-    /// Revoke and delete keys.
-    KeyDelete,
-    /// Read keys.
-    KeyView,
-    /// Make roles.
-    RoleCreate,
-    /// Edit roles.
-    RoleUpdate,
-    /// Delete roles.
-    RoleDelete,
-    /// Read roles.
-    RoleView,
-    /// Make owners.
-    OwnerCreate,
-    /// Edit owners.
-    OwnerUpdate,
-    /// Delete owners.
-    OwnerDelete,
-    /// Read owners.
-    OwnerView,
-    /// Read usage.
-    UsageView,
-    /// Everything.
-    Admin,
-}
-
-impl Permission {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::KeyCreate => "api.key.create",
-            Self::KeyUpdate => "api.key.update",
-            Self::KeyDelete => "api.key.delete",
-            Self::KeyView => "api.key.view",
-            Self::RoleCreate => "api.role.create",
-            Self::RoleUpdate => "api.role.update",
-            Self::RoleDelete => "api.role.delete",
-            Self::RoleView => "api.role.view",
-            Self::OwnerCreate => "api.owner.create",
-            Self::OwnerUpdate => "api.owner.update",
-            Self::OwnerDelete => "api.owner.delete",
-            Self::OwnerView => "api.owner.view",
-            Self::UsageView => "api.usage.view",
-            Self::Admin => "api.admin",
-        }
-    }
-}
-
-/// Who asks, and from where.
-#[derive(Debug, Clone)]
-pub struct Actor {
-    /// The admin token's ID, or `offline`.
-    pub id: String,
-    /// What it may do, as words.
-    pub permissions: Vec<String>,
-    /// From which address.
-    pub address: Option<IpAddr>,
-    /// The admin request's ID.
-    pub request_id: Option<String>,
-}
-
-impl Actor {
-    /// The process itself, when it works on its own store.
-    pub fn local(id: &str) -> Self {
-        let permissions = vec![Permission::Admin.as_str().to_owned()];
-        Self { id: id.to_owned(), permissions, address: None, request_id: None }
-    }
-
-    /// Whether it may.
-    ///
-    /// # Errors
-    /// [`ManageError::Forbidden`], which names what is missing.
-    pub fn needs(&self, permission: Permission) -> Result<(), ManageError> {
-        let has = |wanted: Permission| self.permissions.iter().any(|held| held == wanted.as_str());
-        if has(permission) || has(Permission::Admin) {
-            Ok(())
-        } else {
-            Err(ManageError::Forbidden(permission))
-        }
-    }
-}
 
 /// Why a change or a reading did not happen. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +60,9 @@ pub enum ManageError {
     /// The thing changed since the caller read it.
     #[error("it changed since it was read: its ETag is {0}")]
     PreconditionFailed(String),
+    /// The admin token is of one owner, and this concerns every owner.
+    #[error("the admin token is bound to the owner {0:?}, and this is not that owner's alone")]
+    BoundToOwner(String),
     /// The admin token may not.
     #[error("this needs the permission {}", .0.as_str())]
     Forbidden(Permission),
@@ -159,6 +75,20 @@ pub enum ManageError {
 }
 
 impl ManageError {
+    /// The code on the wire, and in the audit log.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Invalid(_) => "validation_failed",
+            Self::Conflict(_) => "conflict",
+            Self::KeyLimitReached { .. } => "key_limit_reached",
+            Self::PreconditionFailed(_) => "precondition_failed",
+            Self::Forbidden(_) | Self::BoundToOwner(_) => "permission_denied",
+            Self::Store(_) => "store_unavailable",
+            Self::Randomness(_) => "internal_error",
+        }
+    }
+
     fn no_key(id: &KeyId) -> Self {
         Self::NotFound { kind: "key", id: id.to_string() }
     }
@@ -288,6 +218,9 @@ impl Manage {
     fn commit(&self, mut after: Key, deed: &Deed<'_>) -> Result<Key, ManageError> {
         after.updated_at = self.now();
         self.check_groups(deed.before, &after)?;
+        if let Some(owner) = deed.actor.owner.as_ref().filter(|_| !deed.actor.sees(&after)) {
+            return Err(ManageError::BoundToOwner(owner.clone()));
+        }
         if !after.profile.quotas.is_empty() {
             // A quota that is new counts what its window saw, up to the last request.
             self.ledger.merge()?;

@@ -133,6 +133,10 @@ pub struct AdminToken {
     pub fingerprint: String,
     /// What it may do.
     pub permissions: Vec<String>,
+    /// The only owner whose keys it sees and changes.
+    pub owner: Option<String>,
+    /// The first moment at which it is refused.
+    pub expires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }

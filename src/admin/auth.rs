@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use super::AdminState;
 use super::problem::{Problem, RequestId};
 use crate::admission::credential;
-use crate::manage::Actor;
+use crate::manage::{Actor, Permission};
 
 /// The address of the connection's other end.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,13 @@ impl FromRequestParts<AdminState> for Actor {
         };
         Ok(Self {
             id: token.id,
-            permissions: token.permissions,
+            permissions: token
+                .permissions
+                .iter()
+                .filter_map(|text| Permission::parse(text))
+                .flatten()
+                .collect(),
+            owner: token.owner,
             address: parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical()),
             request_id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()),
         })

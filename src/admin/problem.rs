@@ -42,6 +42,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", "The request is malformed", detail)
     }
 
+    /// There is no such thing.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)
+    }
+
     /// A fault of ours.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The gateway failed", detail)
@@ -82,46 +87,35 @@ impl Problem {
 
 impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {
-        let detail = error.to_string();
-        match error {
-            ManageError::NotFound { .. } => {
-                Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)
+        let (code, detail) = (error.code(), error.to_string());
+        let (status, title) = match error {
+            ManageError::Invalid(faults) => return Self::invalid(&faults),
+            ManageError::Store(error) => return Self::from_store(&error),
+            ManageError::Randomness(_) => return Self::internal(detail),
+            ManageError::PreconditionFailed(etag) => return Self::precondition_failed(etag, detail),
+            ManageError::NotFound { .. } => (StatusCode::NOT_FOUND, "There is no such thing"),
+            ManageError::Conflict(_) => (StatusCode::CONFLICT, "The present state does not allow it"),
+            ManageError::KeyLimitReached { .. } => {
+                (StatusCode::CONFLICT, "The owner has as many active keys as it may")
             }
-            ManageError::Invalid(faults) => Self::invalid(&faults),
-            ManageError::Conflict(_) => {
-                Self::new(StatusCode::CONFLICT, "conflict", "The present state does not allow it", detail)
+            ManageError::Forbidden(_) | ManageError::BoundToOwner(_) => {
+                (StatusCode::FORBIDDEN, "The admin token may not do this")
             }
-            ManageError::KeyLimitReached { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "key_limit_reached",
-                "The owner has as many active keys as it may",
-                detail,
-            ),
-            ManageError::PreconditionFailed(etag) => {
-                let problem = Self::new(
-                    StatusCode::PRECONDITION_FAILED,
-                    "precondition_failed",
-                    "It changed since it was read",
-                    detail,
-                );
-                match HeaderValue::try_from(etag) {
-                    Ok(etag) => problem.with_header(header::ETAG, etag),
-                    Err(_) => problem,
-                }
-            }
-            ManageError::Forbidden(_) => Self::new(
-                StatusCode::FORBIDDEN,
-                "permission_denied",
-                "The admin token may not do this",
-                detail,
-            ),
-            ManageError::Store(error) => Self::from_store(&error),
-            ManageError::Randomness(_) => Self::internal(detail),
-        }
+        };
+        Self::new(status, code, title, detail)
     }
 }
 
 impl Problem {
+    fn precondition_failed(etag: String, detail: String) -> Self {
+        let title = "It changed since it was read";
+        let problem = Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", title, detail);
+        match HeaderValue::try_from(etag) {
+            Ok(etag) => problem.with_header(header::ETAG, etag),
+            Err(_) => problem,
+        }
+    }
+
     /// The store failed: nothing was changed, and another try may do.
     fn from_store(error: &StoreError) -> Self {
         tracing::error!(%error, "the store failed");

@@ -112,6 +112,7 @@ impl Manage {
     /// Nothing was made.
     pub fn create_group<G: Group>(&self, actor: &Actor, document: &Value) -> Result<G, ManageError> {
         actor.needs(G::PERMISSIONS[0])?;
+        actor.needs_all_owners()?;
         let mut document = document.clone();
         let name = document.as_object_mut().and_then(|fields| fields.shift_remove("name"));
         let mut faults = Faults::default();
@@ -146,6 +147,7 @@ impl Manage {
         if_match: Option<&str>,
     ) -> Result<G, ManageError> {
         actor.needs(G::PERMISSIONS[1])?;
+        actor.needs_all_owners()?;
         let _writer = self.writer.lock();
         let before = self.present::<G>(name, if_match)?;
         let mut document = editable(&before);
@@ -170,6 +172,7 @@ impl Manage {
         if_match: Option<&str>,
     ) -> Result<(), ManageError> {
         actor.needs(G::PERMISSIONS[2])?;
+        actor.needs_all_owners()?;
         let _writer = self.writer.lock();
         let before = self.present::<G>(name, if_match)?;
         if let Some(why) = G::in_use(self, name) {

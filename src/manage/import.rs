@@ -64,6 +64,9 @@ impl Manage {
                 line.key.id = id;
                 self.refuse_known(&line, &digests, &ids)?;
                 self.check_groups(None, &line.key).map_err(|error| error.to_string())?;
+                if !actor.sees(&line.key) {
+                    return Err("the admin token is bound to another owner".into());
+                }
                 Ok(line.key)
             });
             match read {

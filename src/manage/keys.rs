@@ -38,7 +38,8 @@ impl Manage {
         actor.needs(Permission::KeyCreate)?;
         let role_exists = |name: &str| self.role_exists(name);
         let rules = Rules { past: PastExpiry::Refused(self.now()), role_exists: &role_exists };
-        let profile = profile::read_document(document, &rules).map_err(ManageError::Invalid)?;
+        let mut profile = profile::read_document(document, &rules).map_err(ManageError::Invalid)?;
+        profile.owner = profile.owner.or_else(|| actor.owner.clone());
         let secret = self.new_secret(&profile.environment)?;
         let mut writer = self.writer.lock();
         let id = self.new_id(&mut writer);
@@ -67,7 +68,7 @@ impl Manage {
     /// There is none, or the store failed.
     pub fn key(&self, actor: &Actor, id: KeyId) -> Result<KeyView, ManageError> {
         actor.needs(Permission::KeyView)?;
-        self.view(self.stored(id)?)
+        self.view(self.seen(actor, id)?)
     }
 
     /// Edits a key by a merge patch (RFC 7396), if `if_match` is absent or names its present `ETag`.
@@ -151,7 +152,7 @@ impl Manage {
     ) -> Result<KeyView, ManageError> {
         actor.needs(Permission::KeyDelete)?;
         let reason = read_reason(document)?;
-        let present = self.stored(id)?;
+        let present = self.seen(actor, id)?;
         if present.revoked.is_some() {
             check_match(&view::etag(&present), if_match)?;
             return self.view(present);
@@ -170,7 +171,7 @@ impl Manage {
     pub fn delete_key(&self, actor: &Actor, id: KeyId, if_match: Option<&str>) -> Result<(), ManageError> {
         actor.needs(Permission::KeyDelete)?;
         let writer = self.writer.lock();
-        let key = self.stored(id)?;
+        let key = self.seen(actor, id)?;
         check_match(&view::etag(&key), if_match)?;
         let stone = Tombstone {
             id,
@@ -206,7 +207,7 @@ impl Manage {
         edit: impl FnOnce(&mut Key) -> Result<(), ManageError>,
     ) -> Result<KeyView, ManageError> {
         let writer = self.writer.lock();
-        let before = self.stored(id)?;
+        let before = self.seen(actor, id)?;
         check_match(&view::etag(&before), if_match)?;
         let mut after = before.clone();
         edit(&mut after)?;
@@ -216,7 +217,13 @@ impl Manage {
         self.view(key)
     }
 
-    pub(super) fn stored(&self, id: KeyId) -> Result<Key, ManageError> {
+    /// The key, if the actor sees it.
+    pub(super) fn seen(&self, actor: &Actor, id: KeyId) -> Result<Key, ManageError> {
+        let key = self.stored(id)?;
+        if actor.sees(&key) { Ok(key) } else { Err(ManageError::no_key(&id)) }
+    }
+
+    fn stored(&self, id: KeyId) -> Result<Key, ManageError> {
         self.store.key(id)?.ok_or_else(|| ManageError::no_key(&id))
     }
 

@@ -120,7 +120,7 @@ pub struct Query {
 }
 
 /// One page.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// The keys.
     pub items: Vec<KeyView>,
@@ -146,6 +146,7 @@ impl Manage {
     /// The store's, or the token may not.
     pub fn list_keys(&self, actor: &Actor, query: &Query) -> Result<Page, ManageError> {
         actor.needs(Permission::KeyView)?;
+        let Some(query) = &bound(actor, query) else { return Ok(Page::default()) };
         let _ = self.ledger.merge();
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let plain = query.filter == Filter::default();
@@ -209,6 +210,17 @@ impl Manage {
             total,
         })
     }
+}
+
+/// The query as a token of one owner may ask it: of that owner's keys alone. `None` where nothing can match.
+fn bound(actor: &Actor, query: &Query) -> Option<Query> {
+    let mut query = query.clone();
+    match (&actor.owner, &query.filter.owner) {
+        (Some(own), Some(asked)) if own != asked => return None,
+        (Some(own), _) => query.filter.owner = Some(own.clone()),
+        (None, _) => {}
+    }
+    Some(query)
 }
 
 /// The best rows beside a cursor, out of any number that are offered.

@@ -238,7 +238,7 @@ fn quota(value: &Value, pointer: &str, faults: &mut Faults) -> Option<QuotaSpec>
     Some(QuotaSpec { name: name?, requests: requests?, window: window? })
 }
 
-fn expiry(value: &Value, past: PastExpiry) -> Result<Timestamp, String> {
+pub(super) fn expiry(value: &Value, past: PastExpiry) -> Result<Timestamp, String> {
     let at = Timestamp::parse_rfc3339(document::string(value)?)
         .ok_or("must be an RFC 3339 time, such as 2027-01-31T00:00:00Z")?;
     match past {

@@ -117,6 +117,13 @@ impl Manage {
     /// The store's, or the token may not, or it would have more than [`MAX_ROWS`] rows.
     pub fn usage(&self, actor: &Actor, query: &UsageQuery) -> Result<Vec<UsageRow>, ManageError> {
         actor.needs(Permission::UsageView)?;
+        let mut query = query.clone();
+        match (&actor.owner, &query.owner) {
+            (Some(own), Some(asked)) if own != asked => return Ok(Vec::new()),
+            (Some(own), _) => query.owner = Some(own.clone()),
+            (None, _) => {}
+        }
+        let query = &query;
         self.ledger.merge()?;
         let routes: HashMap<u16, String> = self.store.route_labels()?.into_iter().collect();
         let hour_ms = 3_600_000;

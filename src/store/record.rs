@@ -292,6 +292,8 @@ pub(super) struct TokenRecord {
     digest: [u8; 32],
     fingerprint: String,
     permissions: Vec<String>,
+    owner: Option<String>,
+    expires_at: Option<u64>,
     created_at: u64,
 }
 
@@ -302,6 +304,8 @@ impl From<&AdminToken> for TokenRecord {
             digest: *token.digest.as_bytes(),
             fingerprint: token.fingerprint.clone(),
             permissions: token.permissions.clone(),
+            owner: token.owner.clone(),
+            expires_at: token.expires_at.map(ms),
             created_at: ms(token.created_at),
         }
     }
@@ -315,6 +319,8 @@ impl TokenRecord {
             digest: Digest::from_bytes(self.digest),
             fingerprint: self.fingerprint,
             permissions: self.permissions,
+            owner: self.owner,
+            expires_at: self.expires_at.map(Timestamp::from_millis),
             created_at: Timestamp::from_millis(self.created_at),
         }
     }

@@ -6,6 +6,9 @@ mod support;
 
 mod admin_keys;
 mod groups;
+mod import;
 mod life;
+mod metrics;
 mod smoke;
+mod tokens;
 mod usage;

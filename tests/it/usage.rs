@@ -4,6 +4,9 @@ mod exact;
 mod formats;
 mod report;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
 use crate::support::{Admin, Client, Fixture, Gateway, eventually, send};
@@ -60,7 +63,9 @@ fn usage(admin: &Admin, id: &str) -> (u64, u64) {
 /// One request of a kind, and how it is counted.
 fn request(path: &str, secret: &str, body: &str) -> String {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {secret}\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {secret}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }
 
 #[test]
@@ -90,7 +95,11 @@ fn a_request_counts_once_with_its_final_outcome() {
             expected.push((outcome.to_owned(), 0, 0));
             expected.len() - 1
         });
-        if let_through { expected[place].1 += 1 } else { expected[place].2 += 1 }
+        if let_through {
+            expected[place].1 += 1
+        } else {
+            expected[place].2 += 1
+        }
         expected.sort();
         assert_eq!(sums(&gateway.admin, "outcome", &format!("key={id}")), expected, "{path} {status}");
         let whole = expected.iter().fold((0, 0), |sum, one| (sum.0 + one.1, sum.1 + one.2));
@@ -126,7 +135,10 @@ fn refusals_of_a_known_key_count_as_denied_whatever_its_state() {
         assert_eq!(gateway.admin.call(method, &format!("{path}{rest}"), &[], body).status, 200);
         assert_eq!(send(gateway.address, request("/v1", &secret, "")).code(), code);
         assert_eq!(usage(&gateway.admin, &id), (0, number), "{code}");
-        assert_eq!(sums(&gateway.admin, "outcome", &format!("key={id}&outcome={code}")), [(code.into(), 0, 1)]);
+        assert_eq!(
+            sums(&gateway.admin, "outcome", &format!("key={id}&outcome={code}")),
+            [(code.into(), 0, 1)]
+        );
     }
     assert_eq!(gateway.admin.show(&id)["usage"]["last_used_at"], Value::Null, "a refusal is no use");
 }
@@ -138,7 +150,8 @@ fn each_version_of_a_secret_counts_for_itself() {
     let rotate = format!("/api/v1/keys/{id}/rotate");
     let mut client = Client::new(gateway.address);
     client.get("/v1", &first);
-    let second = gateway.admin.post(&rotate, &json!({"grace": "1h"})).json()["secret"].as_str().unwrap().to_owned();
+    let second =
+        gateway.admin.post(&rotate, &json!({"grace": "1h"})).json()["secret"].as_str().unwrap().to_owned();
     for secret in [&first, &first, &second] {
         assert_eq!(client.get("/v1", secret).status, 200);
     }
@@ -183,15 +196,15 @@ fn the_usage_of_a_deleted_key_stays_with_its_owner() {
 
 #[test]
 fn a_client_that_leaves_is_counted_once() {
-    let gateway = Fixture::new().start();
+    let fixture = Fixture::new();
+    let gateway = fixture.start();
     let (id, secret) = gateway.admin.key(&json!({}));
     for (number, path) in (1..).zip(["/v1/hang", "/v1/stream/200"]) {
-        let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
-        std::io::Write::write_all(&mut stream, request(path, &secret, "").as_bytes()).unwrap();
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        stream.write_all(request(path, &secret, "").as_bytes()).unwrap();
+        eventually("the upstream has it", || fixture.upstream.count() as u64 == number);
         if path.contains("stream") {
-            std::io::Read::read_exact(&mut stream, &mut [0; 200]).unwrap();
-        } else {
-            eventually("the upstream has it", || gateway.app().core.snapshot.secrets() == 1);
+            stream.read_exact(&mut [0; 200]).unwrap();
         }
         drop(stream);
         eventually("it is counted", || usage(&gateway.admin, &id).0 == number);

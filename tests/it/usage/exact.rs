@@ -54,9 +54,8 @@ fn a_request_that_runs_at_a_stop_is_finished_and_counted() {
     let (id, secret) = gateway.admin.key(&json!({}));
     let address = gateway.address;
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| Client::new(address).get("/v1/slow/400", &secret)))
-            .collect();
+        let clients: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| Client::new(address).get("/v1/slow/400", &secret))).collect();
         eventually("all of them run", || fixture.upstream.count() == 8);
         gateway.stop();
         for client in clients {

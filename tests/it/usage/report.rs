@@ -84,7 +84,11 @@ fn from_is_rounded_down_and_to_up_to_the_hour() {
     ];
     for (query, hours) in cases {
         for filter in ["", "&owner=acme"] {
-            assert_eq!(rows(&gateway.admin, &format!("{query}{filter}&step=hour")).len(), hours, "{query}{filter}");
+            assert_eq!(
+                rows(&gateway.admin, &format!("{query}{filter}&step=hour")).len(),
+                hours,
+                "{query}{filter}"
+            );
         }
     }
 }
@@ -95,9 +99,7 @@ fn groups_divide_and_filters_choose() {
     let month = "step=month&from=2026-03-01T00:00:00Z";
     let start = "2026-03-01T00:00:00Z";
     let (two, three) = ("/a", "/b");
-    let row = |group: &str, name: Value, requests: u64, denied: u64| {
-        json!({"start": start, group: name, "requests": requests, "denied": denied})
-    };
+    let row = |group: &str, name: Value, requests: u64, denied: u64| json!({"start": start, group: name, "requests": requests, "denied": denied});
     let cases = [
         ("group_by=key", vec![row("key", json!(hourly), 70, 0), row("key", json!(daily), 2, 2)]),
         ("group_by=owner", vec![row("owner", Value::Null, 2, 2), row("owner", json!("acme"), 70, 0)]),
@@ -137,7 +139,10 @@ fn pages_make_up_the_whole_report() {
     let (gateway, _) = history();
     let query = "/api/v1/usage?step=hour&group_by=key";
     let whole = gateway.admin.get(&format!("{query}&limit=200")).json();
-    assert_eq!((&whole["total"], &whole["next_cursor"], &whole["prev_cursor"]), (&json!(100), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&whole["total"], &whole["next_cursor"], &whole["prev_cursor"]),
+        (&json!(100), &Value::Null, &Value::Null)
+    );
     let page = |cursor: &str| gateway.admin.get(&format!("{query}&limit=30&cursor={cursor}")).json();
     let mut pages = vec![gateway.admin.get(&format!("{query}&limit=30")).json()];
     while let Some(cursor) = pages.last().unwrap()["next_cursor"].as_str() {
@@ -150,7 +155,11 @@ fn pages_make_up_the_whole_report() {
     let back = page(pages[3]["prev_cursor"].as_str().unwrap());
     assert_eq!(back["items"], pages[2]["items"]);
     assert!(pages[0]["prev_cursor"].is_null() && pages.iter().all(|page| page["total"] == 100));
-    assert_eq!(gateway.admin.get(query).json()["items"].as_array().unwrap().len(), 50, "fifty where none is named");
+    assert_eq!(
+        gateway.admin.get(query).json()["items"].as_array().unwrap().len(),
+        50,
+        "fifty where none is named"
+    );
 }
 
 #[test]
