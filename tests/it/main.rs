@@ -5,6 +5,7 @@
 mod support;
 
 mod admin_keys;
+mod audit;
 mod groups;
 mod import;
 mod life;
