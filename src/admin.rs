@@ -1,6 +1,7 @@
 //! The admin listener: the API under `/api/v1`, metrics and health. Handlers parse, call `manage`, serialise; nothing
 //! else. It has a runtime of its own, so that a busy gateway does not keep an operator out.
 
+mod audit;
 mod auth;
 mod cursor;
 mod document;
@@ -79,6 +80,8 @@ pub fn router(state: AdminState) -> Router {
         )
         .route("/admin-tokens", get(tokens::list).post(tokens::create))
         .route("/admin-tokens/{id}", get(tokens::show).delete(tokens::revoke))
+        .route("/audit", get(audit::list))
+        .route("/audit/verify", get(audit::verify))
         .route("/usage", get(usage::report));
     Router::new()
         .nest("/api/v1", api)

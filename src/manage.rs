@@ -4,6 +4,7 @@
 //! transaction), snapshot, answer. So whoever has the answer knows that the change is on disk and holds for every
 //! request that starts now. One lock orders changes, so that the snapshot sees them in the order of their commits.
 
+pub mod audit;
 pub mod groups;
 pub mod import;
 mod index;
@@ -28,7 +29,8 @@ use crate::document::Faults;
 use crate::key::secret::SecretHasher;
 use crate::key::{Key, KeyId};
 use crate::snapshot::Snapshot;
-use crate::store::{Change, Direction, Store, StoreError, Write, audit};
+use crate::store::audit::Draft;
+use crate::store::{Change, Direction, Store, StoreError, Write};
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 
@@ -117,6 +119,8 @@ pub struct Manage {
     tokens: tokens::Tokens,
     groups: groups::Groups,
     index: Arc<index::Index>,
+    /// Calls without a right token. Locked for a moment by each.
+    unknown: Mutex<audit::Unknown>,
 }
 
 impl std::fmt::Debug for Manage {
@@ -165,7 +169,20 @@ impl Manage {
         let rows = Arc::clone(&index);
         ledger.observe(Box::new(move |added| rows.add_usage(added)));
         let writer = Mutex::new(ulid::Generator::new());
-        Ok(Self { store, snapshot, ledger, quotas, hasher, settings, clock, writer, tokens, groups, index })
+        Ok(Self {
+            store,
+            snapshot,
+            ledger,
+            quotas,
+            hasher,
+            settings,
+            clock,
+            writer,
+            tokens,
+            groups,
+            index,
+            unknown: Mutex::default(),
+        })
     }
 
     /// Reads every key into the snapshot and the index, with its role, its owner and its usage; says how many.
@@ -237,10 +254,10 @@ impl Manage {
         Ok(*stored)
     }
 
-    fn draft(&self, deed: &Deed<'_>, target: KeyId) -> audit::Draft {
+    fn draft(&self, deed: &Deed<'_>, target: KeyId) -> Draft {
         let now = self.now();
         let shown = |key: &Key| view::audited(key, now).to_string();
-        audit::Draft {
+        Draft {
             at: now,
             actor: deed.actor.id.clone(),
             action: deed.action,

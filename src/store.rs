@@ -258,8 +258,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Every owner that was recorded, by name.
     fn owners(&self) -> Result<Vec<Owner>, StoreError>;
 
-    /// The audit log, newest first.
-    fn audit(&self, each: Visit<'_, audit::Entry>) -> Result<(), StoreError>;
+    /// The audit log.
+    fn audit(&self, direction: Direction, each: Visit<'_, audit::Entry>) -> Result<(), StoreError>;
 
     /// The numbers of these routes, by name; new names get new numbers.
     fn route_numbers(&self, labels: &[String]) -> Result<Vec<u16>, StoreError>;

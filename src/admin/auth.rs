@@ -39,6 +39,7 @@ impl FromRequestParts<AdminState> for Actor {
             return Err(problem.with_header(header::WWW_AUTHENTICATE, challenge));
         };
         let Some(token) = state.manage.authenticate(token) else {
+            note_unknown(parts, state).await;
             return Err(refused(
                 "invalid_token",
                 "invalid_token",
@@ -59,6 +60,15 @@ impl FromRequestParts<AdminState> for Actor {
             request_id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()),
         })
     }
+}
+
+/// Writes down that somebody tried, on a thread that may block.
+async fn note_unknown(parts: &Parts, state: &AdminState) {
+    let manage = std::sync::Arc::clone(&state.manage);
+    let address = parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_canonical());
+    let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+    // The refusal does not hang on it.
+    let _ = tokio::task::spawn_blocking(move || manage.refused_unknown(address, request_id)).await;
 }
 
 impl OptionalFromRequestParts<AdminState> for Actor {

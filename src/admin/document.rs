@@ -142,6 +142,14 @@ pub(super) fn time(value: &Value) -> Result<crate::clock::Timestamp, String> {
         .ok_or_else(|| "must be an RFC 3339 time, such as 2026-11-21T13:00:00Z".into())
 }
 
+/// Whether the client asks for JSON Lines rather than pages.
+pub(super) fn accepts_lines(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let kind = |range: &str| range.split(';').next().unwrap_or("").trim().to_owned();
+    let lines = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+    accept.split(',').next().is_some_and(|first| lines.contains(&kind(first).as_str()))
+}
+
 /// `If-Match`, if it was sent.
 pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
     let values: Vec<&str> =

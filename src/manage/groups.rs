@@ -111,28 +111,33 @@ impl Manage {
     /// # Errors
     /// Nothing was made.
     pub fn create_group<G: Group>(&self, actor: &Actor, document: &Value) -> Result<G, ManageError> {
-        actor.needs(G::PERMISSIONS[0])?;
-        actor.needs_all_owners()?;
-        let mut document = document.clone();
-        let name = document.as_object_mut().and_then(|fields| fields.shift_remove("name"));
-        let mut faults = Faults::default();
-        let name = match name.as_ref().map(slugs::slug) {
-            Some(Ok(name)) => name,
-            Some(Err(detail)) => {
-                faults.add("/name", detail);
-                return Err(ManageError::Invalid(faults));
+        self.audited(actor, G::ACTIONS[0], "", || {
+            actor.needs(G::PERMISSIONS[0])?;
+            actor.needs_all_owners()?;
+            let mut document = document.clone();
+            let name = document.as_object_mut().and_then(|fields| fields.shift_remove("name"));
+            let mut faults = Faults::default();
+            let name = match name.as_ref().map(slugs::slug) {
+                Some(Ok(name)) => name,
+                Some(Err(detail)) => {
+                    faults.add("/name", detail);
+                    return Err(ManageError::Invalid(faults));
+                }
+                None => {
+                    faults.add("/name", "is required");
+                    return Err(ManageError::Invalid(faults));
+                }
+            };
+            let _writer = self.writer.lock();
+            if G::table(self).read().contains_key(&name) {
+                return Err(ManageError::Conflict(format!(
+                    "the {} {name:?} exists; edit it instead",
+                    G::KIND
+                )));
             }
-            None => {
-                faults.add("/name", "is required");
-                return Err(ManageError::Invalid(faults));
-            }
-        };
-        let _writer = self.writer.lock();
-        if G::table(self).read().contains_key(&name) {
-            return Err(ManageError::Conflict(format!("the {} {name:?} exists; edit it instead", G::KIND)));
-        }
-        let group = read_group::<G>(name, &document)?;
-        self.commit_group(actor, None, Some(group))
+            let group = read_group::<G>(name, &document)?;
+            self.commit_group(actor, None, Some(group))
+        })
     }
 
     /// Edits a role or an owner by a merge patch (RFC 7396). It holds for all its keys on their next request.
@@ -146,19 +151,21 @@ impl Manage {
         patch: &Value,
         if_match: Option<&str>,
     ) -> Result<G, ManageError> {
-        actor.needs(G::PERMISSIONS[1])?;
-        actor.needs_all_owners()?;
-        let _writer = self.writer.lock();
-        let before = self.present::<G>(name, if_match)?;
-        let mut document = editable(&before);
-        if !patch.is_object() {
-            let mut faults = Faults::default();
-            faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
-            return Err(ManageError::Invalid(faults));
-        }
-        profile::merge_patch(&mut document, patch);
-        let after = read_group::<G>(name.to_owned(), &document)?;
-        self.commit_group(actor, Some(&before), Some(after))
+        self.audited(actor, G::ACTIONS[1], name, || {
+            actor.needs(G::PERMISSIONS[1])?;
+            actor.needs_all_owners()?;
+            let _writer = self.writer.lock();
+            let before = self.present::<G>(name, if_match)?;
+            let mut document = editable(&before);
+            if !patch.is_object() {
+                let mut faults = Faults::default();
+                faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
+                return Err(ManageError::Invalid(faults));
+            }
+            profile::merge_patch(&mut document, patch);
+            let after = read_group::<G>(name.to_owned(), &document)?;
+            self.commit_group(actor, Some(&before), Some(after))
+        })
     }
 
     /// Deletes a role or an owner's record.
@@ -171,14 +178,16 @@ impl Manage {
         name: &str,
         if_match: Option<&str>,
     ) -> Result<(), ManageError> {
-        actor.needs(G::PERMISSIONS[2])?;
-        actor.needs_all_owners()?;
-        let _writer = self.writer.lock();
-        let before = self.present::<G>(name, if_match)?;
-        if let Some(why) = G::in_use(self, name) {
-            return Err(ManageError::Conflict(why));
-        }
-        self.commit_group::<G>(actor, Some(&before), None).map(drop)
+        self.audited(actor, G::ACTIONS[2], name, || {
+            actor.needs(G::PERMISSIONS[2])?;
+            actor.needs_all_owners()?;
+            let _writer = self.writer.lock();
+            let before = self.present::<G>(name, if_match)?;
+            if let Some(why) = G::in_use(self, name) {
+                return Err(ManageError::Conflict(why));
+            }
+            self.commit_group::<G>(actor, Some(&before), None).map(drop)
+        })
     }
 
     fn present<G: Group>(&self, name: &str, if_match: Option<&str>) -> Result<G, ManageError> {

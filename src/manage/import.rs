@@ -51,36 +51,38 @@ impl Manage {
         lines: impl IntoIterator<Item = &'a str>,
         first_line: u64,
     ) -> Result<Report, ManageError> {
-        actor.needs(Permission::KeyCreate)?;
-        let mut writer = self.writer.lock();
-        let mut report = Report::default();
-        let (mut keys, mut digests, mut ids) = (Vec::new(), HashSet::new(), HashSet::new());
-        for (number, line) in (first_line..).zip(lines) {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let read = self.read_line(line).and_then(|mut line| {
-                let id = line.id.unwrap_or_else(|| self.new_id(&mut writer));
-                line.key.id = id;
-                self.refuse_known(&line, &digests, &ids)?;
-                self.check_groups(None, &line.key).map_err(|error| error.to_string())?;
-                if !actor.sees(&line.key) {
-                    return Err("the admin token is bound to another owner".into());
+        self.audited(actor, "key.import", "", || {
+            actor.needs(Permission::KeyCreate)?;
+            let mut writer = self.writer.lock();
+            let mut report = Report::default();
+            let (mut keys, mut digests, mut ids) = (Vec::new(), HashSet::new(), HashSet::new());
+            for (number, line) in (first_line..).zip(lines) {
+                if line.trim().is_empty() {
+                    continue;
                 }
-                Ok(line.key)
-            });
-            match read {
-                Ok(key) => {
-                    digests.extend(key.versions.iter().map(|version| version.digest));
-                    ids.insert(key.id);
-                    keys.push(Key { created_by: actor.id.clone(), ..key });
+                let read = self.read_line(line).and_then(|mut line| {
+                    let id = line.id.unwrap_or_else(|| self.new_id(&mut writer));
+                    line.key.id = id;
+                    self.refuse_known(&line, &digests, &ids)?;
+                    self.check_groups(None, &line.key).map_err(|error| error.to_string())?;
+                    if !actor.sees(&line.key) {
+                        return Err("the admin token is bound to another owner".into());
+                    }
+                    Ok(line.key)
+                });
+                match read {
+                    Ok(key) => {
+                        digests.extend(key.versions.iter().map(|version| version.digest));
+                        ids.insert(key.id);
+                        keys.push(Key { created_by: actor.id.clone(), ..key });
+                    }
+                    Err(why) => report.refused.push((number, why)),
                 }
-                Err(why) => report.refused.push((number, why)),
             }
-        }
-        report.imported = u64::try_from(keys.len()).unwrap_or(u64::MAX);
-        self.commit_imported(actor, keys)?;
-        Ok(report)
+            report.imported = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+            self.commit_imported(actor, keys)?;
+            Ok(report)
+        })
     }
 
     fn commit_imported(&self, actor: &Actor, keys: Vec<Key>) -> Result<(), ManageError> {

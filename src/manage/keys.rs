@@ -35,31 +35,33 @@ impl Manage {
     /// # Errors
     /// Nothing was created.
     pub fn create_key(&self, actor: &Actor, document: &Value) -> Result<Issued, ManageError> {
-        actor.needs(Permission::KeyCreate)?;
-        let role_exists = |name: &str| self.role_exists(name);
-        let rules = Rules { past: PastExpiry::Refused(self.now()), role_exists: &role_exists };
-        let mut profile = profile::read_document(document, &rules).map_err(ManageError::Invalid)?;
-        profile.owner = profile.owner.or_else(|| actor.owner.clone());
-        let secret = self.new_secret(&profile.environment)?;
-        let mut writer = self.writer.lock();
-        let id = self.new_id(&mut writer);
-        let now = self.now();
-        let key = Key {
-            id,
-            profile,
-            switch: Switch::On,
-            revoked: None,
-            created_at: now,
-            created_by: actor.id.clone(),
-            updated_at: now,
-            rotated_at: None,
-            versions: vec![self.version_of(&secret, 1)],
-            revision: 0,
-        };
-        let deed = Deed { actor, action: "key.create", before: None, after: None };
-        let key = self.commit(key, &deed)?;
-        drop(writer);
-        Ok(Issued { view: self.view(key)?, secret })
+        self.audited(actor, "key.create", "", || {
+            actor.needs(Permission::KeyCreate)?;
+            let role_exists = |name: &str| self.role_exists(name);
+            let rules = Rules { past: PastExpiry::Refused(self.now()), role_exists: &role_exists };
+            let mut profile = profile::read_document(document, &rules).map_err(ManageError::Invalid)?;
+            profile.owner = profile.owner.or_else(|| actor.owner.clone());
+            let secret = self.new_secret(&profile.environment)?;
+            let mut writer = self.writer.lock();
+            let id = self.new_id(&mut writer);
+            let now = self.now();
+            let key = Key {
+                id,
+                profile,
+                switch: Switch::On,
+                revoked: None,
+                created_at: now,
+                created_by: actor.id.clone(),
+                updated_at: now,
+                rotated_at: None,
+                versions: vec![self.version_of(&secret, 1)],
+                revision: 0,
+            };
+            let deed = Deed { actor, action: "key.create", before: None, after: None };
+            let key = self.commit(key, &deed)?;
+            drop(writer);
+            Ok(Issued { view: self.view(key)?, secret })
+        })
     }
 
     /// One key.
@@ -82,12 +84,14 @@ impl Manage {
         patch: &Value,
         if_match: Option<&str>,
     ) -> Result<KeyView, ManageError> {
-        actor.needs(Permission::KeyUpdate)?;
-        self.change(actor, id, "key.update", if_match, |key| {
-            let role_exists = |name: &str| self.role_exists(name);
-            let rules = Rules { past: PastExpiry::Allowed, role_exists: &role_exists };
-            key.profile = profile::patched(&key.profile, patch, &rules).map_err(ManageError::Invalid)?;
-            Ok(())
+        self.audited(actor, "key.update", id, || {
+            actor.needs(Permission::KeyUpdate)?;
+            self.change(actor, id, "key.update", if_match, |key| {
+                let role_exists = |name: &str| self.role_exists(name);
+                let rules = Rules { past: PastExpiry::Allowed, role_exists: &role_exists };
+                key.profile = profile::patched(&key.profile, patch, &rules).map_err(ManageError::Invalid)?;
+                Ok(())
+            })
         })
     }
 
@@ -102,15 +106,17 @@ impl Manage {
         switch: Switch,
         if_match: Option<&str>,
     ) -> Result<KeyView, ManageError> {
-        actor.needs(Permission::KeyUpdate)?;
         let action = match switch {
             Switch::On => "key.enable",
             Switch::Off => "key.disable",
         };
-        self.change(actor, id, action, if_match, |key| {
-            refuse_revoked(key)?;
-            key.switch = switch;
-            Ok(())
+        self.audited(actor, action, id, || {
+            actor.needs(Permission::KeyUpdate)?;
+            self.change(actor, id, action, if_match, |key| {
+                refuse_revoked(key)?;
+                key.switch = switch;
+                Ok(())
+            })
         })
     }
 
@@ -125,18 +131,20 @@ impl Manage {
         document: &Value,
         if_match: Option<&str>,
     ) -> Result<Issued, ManageError> {
-        actor.needs(Permission::KeyUpdate)?;
-        let grace = read_grace(document)?;
-        let mut issued = None;
-        let view = self.change(actor, id, "key.rotate", if_match, |key| {
-            refuse_revoked(key)?;
-            let secret = self.new_secret(&key.profile.environment)?;
-            self.add_version(key, &secret, grace)?;
-            issued = Some(secret);
-            Ok(())
-        })?;
-        let secret = issued.ok_or_else(|| ManageError::Conflict("the rotation made no secret".into()))?;
-        Ok(Issued { view, secret })
+        self.audited(actor, "key.rotate", id, || {
+            actor.needs(Permission::KeyUpdate)?;
+            let grace = read_grace(document)?;
+            let mut issued = None;
+            let view = self.change(actor, id, "key.rotate", if_match, |key| {
+                refuse_revoked(key)?;
+                let secret = self.new_secret(&key.profile.environment)?;
+                self.add_version(key, &secret, grace)?;
+                issued = Some(secret);
+                Ok(())
+            })?;
+            let secret = issued.ok_or_else(|| ManageError::Conflict("the rotation made no secret".into()))?;
+            Ok(Issued { view, secret })
+        })
     }
 
     /// Revokes a key at once and for good. Revoking again changes nothing.
@@ -150,17 +158,19 @@ impl Manage {
         document: &Value,
         if_match: Option<&str>,
     ) -> Result<KeyView, ManageError> {
-        actor.needs(Permission::KeyDelete)?;
-        let reason = read_reason(document)?;
-        let present = self.seen(actor, id)?;
-        if present.revoked.is_some() {
-            check_match(&view::etag(&present), if_match)?;
-            return self.view(present);
-        }
-        self.change(actor, id, "key.revoke", if_match, |key| {
-            // Another call may have been faster: the first one counts.
-            key.revoked.get_or_insert_with(|| Revocation { at: self.now(), reason });
-            Ok(())
+        self.audited(actor, "key.revoke", id, || {
+            actor.needs(Permission::KeyDelete)?;
+            let reason = read_reason(document)?;
+            let present = self.seen(actor, id)?;
+            if present.revoked.is_some() {
+                check_match(&view::etag(&present), if_match)?;
+                return self.view(present);
+            }
+            self.change(actor, id, "key.revoke", if_match, |key| {
+                // Another call may have been faster: the first one counts.
+                key.revoked.get_or_insert_with(|| Revocation { at: self.now(), reason });
+                Ok(())
+            })
         })
     }
 
@@ -169,23 +179,25 @@ impl Manage {
     /// # Errors
     /// Nothing was changed.
     pub fn delete_key(&self, actor: &Actor, id: KeyId, if_match: Option<&str>) -> Result<(), ManageError> {
-        actor.needs(Permission::KeyDelete)?;
-        let writer = self.writer.lock();
-        let key = self.seen(actor, id)?;
-        check_match(&view::etag(&key), if_match)?;
-        let stone = Tombstone {
-            id,
-            name: key.profile.name.clone(),
-            owner: key.profile.owner.clone(),
-            deleted_at: self.now(),
-        };
-        let deed = Deed { actor, action: "key.delete", before: Some(&key), after: None };
-        let draft = self.draft(&deed, id);
-        self.store.commit(&mut Change { writes: vec![Write::DeleteKey(stone)], audit: vec![draft] })?;
-        self.snapshot.apply(Some(&key), None, self.clock.monotonic());
-        self.index.remove(id);
-        drop(writer);
-        Ok(())
+        self.audited(actor, "key.delete", id, || {
+            actor.needs(Permission::KeyDelete)?;
+            let writer = self.writer.lock();
+            let key = self.seen(actor, id)?;
+            check_match(&view::etag(&key), if_match)?;
+            let stone = Tombstone {
+                id,
+                name: key.profile.name.clone(),
+                owner: key.profile.owner.clone(),
+                deleted_at: self.now(),
+            };
+            let deed = Deed { actor, action: "key.delete", before: Some(&key), after: None };
+            let draft = self.draft(&deed, id);
+            self.store.commit(&mut Change { writes: vec![Write::DeleteKey(stone)], audit: vec![draft] })?;
+            self.snapshot.apply(Some(&key), None, self.clock.monotonic());
+            self.index.remove(id);
+            drop(writer);
+            Ok(())
+        })
     }
 
     /// The name of a key, for a metric; of a deleted one too.

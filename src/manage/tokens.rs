@@ -101,20 +101,22 @@ impl Manage {
     /// # Errors
     /// Nothing was made.
     pub fn create_token(&self, actor: &Actor, document: &Value) -> Result<IssuedToken, ManageError> {
-        actor.needs(Permission::Admin)?;
-        actor.needs_all_owners()?;
-        let mut faults = Faults::default();
-        let terms = Fields::open(document, "", &mut faults).and_then(|mut fields| {
-            let terms = read_terms(&mut fields, self.now());
-            fields.finish();
-            terms
-        });
-        let terms = faults.or_else_all(terms).map_err(ManageError::Invalid)?;
-        let granted = terms.permissions.iter().filter_map(|text| Permission::parse(text)).flatten();
-        for permission in granted {
-            actor.needs(permission)?;
-        }
-        self.issue_token(actor, terms)
+        self.audited(actor, "admin_token.create", "", || {
+            actor.needs(Permission::Admin)?;
+            actor.needs_all_owners()?;
+            let mut faults = Faults::default();
+            let terms = Fields::open(document, "", &mut faults).and_then(|mut fields| {
+                let terms = read_terms(&mut fields, self.now());
+                fields.finish();
+                terms
+            });
+            let terms = faults.or_else_all(terms).map_err(ManageError::Invalid)?;
+            let granted = terms.permissions.iter().filter_map(|text| Permission::parse(text)).flatten();
+            for permission in granted {
+                actor.needs(permission)?;
+            }
+            self.issue_token(actor, terms)
+        })
     }
 
     /// Every token, by ID.
@@ -134,22 +136,27 @@ impl Manage {
     /// # Errors
     /// There is none, or it is the last one that may do everything.
     pub fn revoke_token(&self, actor: &Actor, id: &str) -> Result<(), ManageError> {
-        actor.needs(Permission::Admin)?;
-        actor.needs_all_owners()?;
-        let _writer = self.writer.lock();
-        let tokens: Vec<AdminToken> = self.tokens.0.read().values().cloned().collect();
-        let found = tokens.iter().find(|token| token.id == id);
-        let token = found.ok_or_else(|| ManageError::NotFound { kind: "admin token", id: id.to_owned() })?;
-        if is_master(token) && tokens.iter().filter(|token| is_master(token)).count() == 1 {
-            return Err(ManageError::Conflict(
-                "this is the last token that may do everything; make another one first".into(),
-            ));
-        }
-        let draft = self.token_draft(actor, "admin_token.revoke", Some(token), None);
-        self.store
-            .commit(&mut Change { writes: vec![Write::DeleteToken(id.to_owned())], audit: vec![draft] })?;
-        self.tokens.0.write().remove(&token.digest);
-        Ok(())
+        self.audited(actor, "admin_token.revoke", id, || {
+            actor.needs(Permission::Admin)?;
+            actor.needs_all_owners()?;
+            let _writer = self.writer.lock();
+            let tokens: Vec<AdminToken> = self.tokens.0.read().values().cloned().collect();
+            let found = tokens.iter().find(|token| token.id == id);
+            let token =
+                found.ok_or_else(|| ManageError::NotFound { kind: "admin token", id: id.to_owned() })?;
+            if is_master(token) && tokens.iter().filter(|token| is_master(token)).count() == 1 {
+                return Err(ManageError::Conflict(
+                    "this is the last token that may do everything; make another one first".into(),
+                ));
+            }
+            let draft = self.token_draft(actor, "admin_token.revoke", Some(token), None);
+            self.store.commit(&mut Change {
+                writes: vec![Write::DeleteToken(id.to_owned())],
+                audit: vec![draft],
+            })?;
+            self.tokens.0.write().remove(&token.digest);
+            Ok(())
+        })
     }
 
     fn issue_token(&self, actor: &Actor, terms: Terms) -> Result<IssuedToken, ManageError> {

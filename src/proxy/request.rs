@@ -82,7 +82,9 @@ mod tests {
 
     fn headers(values: &[&'static str], name: &'static str) -> HeaderMap {
         let mut map = HeaderMap::new();
-        values.iter().for_each(|value| drop(map.append(name, HeaderValue::from_static(value))));
+        for value in values {
+            map.append(name, HeaderValue::from_static(value));
+        }
         map
     }
 

@@ -308,10 +308,15 @@ impl Store for EmbeddedStore {
         })
     }
 
-    fn audit(&self, each: Visit<'_, audit::Entry>) -> Result<(), StoreError> {
+    fn audit(&self, direction: Direction, each: Visit<'_, audit::Entry>) -> Result<(), StoreError> {
         self.read(|transaction| {
-            for row in transaction.open_table(AUDIT)?.range::<u64>(..)?.rev() {
-                let (_, stored) = row?;
+            let table = transaction.open_table(AUDIT)?;
+            let mut range = table.range::<u64>(..)?;
+            let mut next = || match direction {
+                Direction::Ascending => range.next(),
+                Direction::Descending => range.next_back(),
+            };
+            while let Some((_, stored)) = next().transpose()? {
                 let hash = audit::hash(stored.value());
                 let entry = record::decode::<AuditRecord>(stored.value())?.into_entry(hash);
                 if each(entry).is_break() {

@@ -35,7 +35,6 @@ fn an_edit_of_a_role_holds_for_all_its_keys_on_the_next_request() {
     all(200);
     all(200);
     all(429);
-    drop(all);
     gateway.stop();
     let gateway = fixture.start();
     assert_eq!(get(&gateway, "/v1", &secrets[0]), 200);

@@ -6,6 +6,7 @@ mod support;
 
 mod admin_keys;
 mod architecture;
+mod audit;
 mod groups;
 mod import;
 mod life;

@@ -83,7 +83,7 @@ fn keys_audit_and_revisions_outlive_the_process() {
     assert_eq!((stored.profile.name.as_str(), stored.revision), ("key 2", 2));
     let mut entries = Vec::new();
     again
-        .audit(&mut |entry| {
+        .audit(Direction::Descending, &mut |entry| {
             entries.push(entry);
             ControlFlow::Continue(())
         })
@@ -107,7 +107,9 @@ fn what_is_no_whole_store_of_ours_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let store = open(&path).unwrap();
-    (1..200).for_each(|id| drop(put(&store, &key(id))));
+    for id in 1..200 {
+        put(&store, &key(id));
+    }
     drop(store);
     let whole = fs::read(&path).unwrap();
     let mut scribbled = whole.clone();

@@ -15,7 +15,7 @@ fn log(gateway: &Gateway) -> Vec<Entry> {
     let mut entries = Vec::new();
     let store = &gateway.app().core.store;
     store
-        .audit(&mut |entry| {
+        .audit(portcullis::store::Direction::Descending, &mut |entry| {
             entries.push(entry);
             ControlFlow::Continue(())
         })

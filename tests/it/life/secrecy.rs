@@ -51,7 +51,7 @@ fn no_secret_is_in_a_file_the_audit_log_a_metric_or_a_debug_text() {
     }
     let core = &gateway.app().core;
     core.store
-        .audit(&mut |entry| {
+        .audit(portcullis::store::Direction::Descending, &mut |entry| {
             texts.push(("audit".into(), format!("{entry:?}").into_bytes()));
             ControlFlow::Continue(())
         })

@@ -1,0 +1,236 @@
+//! The audit log: who did what, what was refused, and whether the chain of entries is whole.
+//!
+//! Changes are written by the transactions that make them. What is refused is written here, in a transaction of its
+//! own; attempts without a right token are many and cheap, so they are counted and written at most once a second.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::list::Turn;
+use super::{Actor, Manage, ManageError, Permission};
+use crate::clock::Timestamp;
+use crate::store::audit::{Draft, Entry};
+use crate::store::{Change, Direction};
+
+/// How often attempts without a right token are written.
+const UNKNOWN_EVERY: Duration = Duration::from_secs(1);
+
+/// Which entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// By this actor.
+    pub actor: Option<String>,
+    /// Of this action, such as `key.revoke`.
+    pub action: Option<String>,
+    /// On this target.
+    pub target: Option<String>,
+    /// With this outcome: `done`, or the code of a refusal.
+    pub outcome: Option<String>,
+    /// Not before this.
+    pub from: Option<Timestamp>,
+    /// Before this.
+    pub to: Option<Timestamp>,
+}
+
+/// One page of entries, newest first.
+#[derive(Debug, Default)]
+pub struct AuditPage {
+    /// The entries.
+    pub items: VecDeque<Entry>,
+    /// Whether older ones match.
+    pub older: bool,
+    /// Whether newer ones match.
+    pub newer: bool,
+    /// How many match in all.
+    pub total: u64,
+}
+
+/// What a look at the whole chain came to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many entries were looked at.
+    pub entries: u64,
+    /// The first entry that does not follow from the one before it.
+    pub broken_at: Option<u64>,
+    /// The hash of the newest entry: kept elsewhere, it proves later that nothing before it was changed.
+    pub newest_hash: Option<[u8; 32]>,
+}
+
+/// Attempts without a right token since the last entry about them.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    written: Timestamp,
+    since: u64,
+}
+
+impl AuditQuery {
+    fn matches(&self, entry: &Entry) -> bool {
+        let is = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|wanted| wanted == has);
+        is(&self.actor, &entry.actor)
+            && is(&self.action, &entry.action)
+            && is(&self.target, &entry.target)
+            && is(&self.outcome, &entry.outcome)
+            && self.from.is_none_or(|from| entry.at >= from)
+            && self.to.is_none_or(|to| entry.at < to)
+    }
+}
+
+impl Manage {
+    /// Runs a change, and writes down that it was refused if it was.
+    pub(super) fn audited<T>(
+        &self,
+        actor: &Actor,
+        action: &'static str,
+        target: impl Display,
+        run: impl FnOnce() -> Result<T, ManageError>,
+    ) -> Result<T, ManageError> {
+        let result = run();
+        if let Err(error) = &result
+            && !matches!(error, ManageError::Store(_))
+        {
+            self.write_refusal(Draft {
+                at: self.now(),
+                actor: actor.id.clone(),
+                action,
+                target: target.to_string(),
+                outcome: error.code().to_owned(),
+                before: None,
+                after: None,
+                address: actor.address.map(|address| address.to_string()),
+                request_id: actor.request_id.clone(),
+            });
+        }
+        result
+    }
+
+    /// Notes a call without a right token.
+    pub fn refused_unknown(&self, address: Option<IpAddr>, request_id: Option<String>) {
+        let now = self.now();
+        let attempts = {
+            let mut unknown = self.unknown.lock();
+            unknown.since += 1;
+            if now.since(unknown.written) < UNKNOWN_EVERY {
+                return;
+            }
+            unknown.written = now;
+            std::mem::take(&mut unknown.since)
+        };
+        self.write_refusal(Draft {
+            at: now,
+            actor: "unknown".into(),
+            action: "admin_token.use",
+            target: String::new(),
+            outcome: "invalid_token".into(),
+            before: None,
+            after: Some(json!({"attempts": attempts}).to_string()),
+            address: address.map(|address| address.to_string()),
+            request_id,
+        });
+    }
+
+    /// The refusal stands whether or not it could be written down.
+    fn write_refusal(&self, draft: Draft) {
+        if let Err(error) = self.store.commit(&mut Change { writes: Vec::new(), audit: vec![draft] }) {
+            tracing::error!(%error, "a refused attempt could not be written to the audit log");
+        }
+    }
+
+    /// One page of the log, newest first, beside the entry with the number `beside`.
+    ///
+    /// # Errors
+    /// The store's, or the token may not.
+    pub fn audit_log(
+        &self,
+        actor: &Actor,
+        query: &AuditQuery,
+        beside: Option<(Turn, u64)>,
+        limit: usize,
+    ) -> Result<AuditPage, ManageError> {
+        actor.needs(Permission::AuditView)?;
+        actor.needs_all_owners()?;
+        let mut page = AuditPage::default();
+        let (mut before_page, mut after_page) = (0_u64, 0_u64);
+        self.store.audit(Direction::Descending, &mut |entry| {
+            if !query.matches(&entry) {
+                return ControlFlow::Continue(());
+            }
+            page.total += 1;
+            match beside {
+                Some((Turn::Next, seq)) if entry.seq >= seq => before_page += 1,
+                Some((Turn::Previous, seq)) if entry.seq <= seq => after_page += 1,
+                Some((Turn::Previous, _)) => {
+                    page.items.push_back(entry);
+                    if page.items.len() > limit {
+                        page.items.pop_front();
+                        before_page += 1;
+                    }
+                }
+                _ if page.items.len() < limit => page.items.push_back(entry),
+                _ => after_page += 1,
+            }
+            ControlFlow::Continue(())
+        })?;
+        page.older = after_page > 0;
+        page.newer = before_page > 0;
+        Ok(page)
+    }
+
+    /// Walks the whole chain, oldest first.
+    ///
+    /// # Errors
+    /// The store's, or the token may not.
+    pub fn verify_audit(&self, actor: &Actor) -> Result<Verified, ManageError> {
+        actor.needs(Permission::AuditView)?;
+        actor.needs_all_owners()?;
+        let mut verified = Verified { entries: 0, broken_at: None, newest_hash: None };
+        let mut expected = (1_u64, [0; 32]);
+        self.store.audit(Direction::Ascending, &mut |entry| {
+            verified.entries += 1;
+            if (entry.seq, entry.previous_hash) != expected {
+                verified.broken_at = Some(expected.0);
+                return ControlFlow::Break(());
+            }
+            expected = (entry.seq + 1, entry.hash);
+            verified.newest_hash = Some(entry.hash);
+            ControlFlow::Continue(())
+        })?;
+        Ok(verified)
+    }
+}
+
+/// An entry as JSON (contract, section 6).
+pub fn entry_json(entry: &Entry) -> Value {
+    let record = |text: &Option<String>| -> Value {
+        text.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+    };
+    json!({
+        "seq": entry.seq,
+        "at": entry.at.to_string(),
+        "actor": entry.actor,
+        "action": entry.action,
+        "target": entry.target,
+        "outcome": entry.outcome,
+        "before": record(&entry.before),
+        "after": record(&entry.after),
+        "address": entry.address,
+        "request_id": entry.request_id,
+        "previous_hash": hex(&entry.previous_hash),
+        "hash": hex(&entry.hash),
+    })
+}
+
+/// A hash in hex digits.
+pub fn hex(hash: &[u8; 32]) -> String {
+    use std::fmt::Write;
+
+    hash.iter().fold(String::with_capacity(64), |mut out, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
