@@ -1,20 +1,19 @@
 //! Roles and owners: made, edited, deleted; and what they ask of the keys that name them.
 
+mod owner;
+mod role;
+
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 
 use parking_lot::RwLock;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::profile::{self, MAX_DESCRIPTION_CHARS, MAX_SCOPES};
+use super::profile;
 use super::{Actor, Manage, ManageError, Permission};
-use crate::document::{self, Faults, Fields, rates, slugs};
+use crate::document::{self, Faults, Fields, slugs};
 use crate::key::group::{Owner, Role};
 use crate::key::{Key, Status};
 use crate::store::{Change, Store, StoreError, Write, audit};
-
-/// The highest cap on active keys.
-const MAX_ACTIVE_KEYS: u64 = 1_000_000_000;
 
 /// The roles and owners that are recorded. Locked for writing by their changes alone.
 #[derive(Debug, Default)]
@@ -293,149 +292,4 @@ impl Manage {
 
 fn limits_json(limits: &[crate::key::RateSpec]) -> Value {
     limits.iter().map(profile::limit_json).collect()
-}
-
-impl Group for Role {
-    const KIND: &'static str = "role";
-    const ACTIONS: [&'static str; 3] = ["role.create", "role.update", "role.delete"];
-    const PERMISSIONS: [Permission; 4] =
-        [Permission::RoleCreate, Permission::RoleUpdate, Permission::RoleDelete, Permission::RoleView];
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    fn to_json(&self) -> Value {
-        json!({
-            "name": self.name,
-            "description": self.description,
-            "scopes": self.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "limits": limits_json(&self.limits),
-            "created_at": self.created_at.to_string(),
-            "updated_at": self.updated_at.to_string(),
-        })
-    }
-
-    fn read(name: String, fields: &mut Fields<'_>) -> Option<Self> {
-        let description = fields.read("description", |v| document::text(v, 0, MAX_DESCRIPTION_CHARS));
-        let scopes = fields.values("scopes", MAX_SCOPES, profile::scope);
-        let limits = rates::rate_specs(fields, "limits");
-        Some(Self {
-            name,
-            description: description.unwrap_or_default(),
-            scopes: scopes.unwrap_or_default(),
-            limits: limits.unwrap_or_default(),
-            created_at: crate::clock::Timestamp::default(),
-            updated_at: crate::clock::Timestamp::default(),
-            revision: 0,
-        })
-    }
-
-    fn times(&mut self, before: Option<&Self>, now: crate::clock::Timestamp) {
-        self.created_at = before.map_or(now, |before| before.created_at);
-        self.updated_at = now;
-    }
-
-    fn table(manage: &Manage) -> &RwLock<BTreeMap<String, Self>> {
-        &manage.groups.roles
-    }
-
-    fn put(self) -> Write {
-        Write::PutRole(self)
-    }
-
-    fn remove(name: &str) -> Write {
-        Write::DeleteRole(name.to_owned())
-    }
-
-    fn from_write(write: Write) -> Option<Self> {
-        if let Write::PutRole(role) = write { Some(role) } else { None }
-    }
-
-    fn apply(manage: &Manage, name: &str, after: Option<&Self>) {
-        manage.snapshot.apply_role(name, after);
-    }
-
-    fn in_use(manage: &Manage, name: &str) -> Option<String> {
-        let keys = manage.index.with_role(&manage.snapshot.role_cell(name));
-        (keys > 0).then(|| format!("{keys} key(s) have the role {name:?}; give them another first"))
-    }
-}
-
-impl Group for Owner {
-    const KIND: &'static str = "owner";
-    const ACTIONS: [&'static str; 3] = ["owner.create", "owner.update", "owner.delete"];
-    const PERMISSIONS: [Permission; 4] =
-        [Permission::OwnerCreate, Permission::OwnerUpdate, Permission::OwnerDelete, Permission::OwnerView];
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    fn to_json(&self) -> Value {
-        json!({
-            "name": self.name,
-            "description": self.description,
-            "max_active_keys": self.max_active_keys,
-            "limits": limits_json(&self.limits),
-            "created_at": self.created_at.to_string(),
-            "updated_at": self.updated_at.to_string(),
-        })
-    }
-
-    fn read(name: String, fields: &mut Fields<'_>) -> Option<Self> {
-        let description = fields.read("description", |v| document::text(v, 0, MAX_DESCRIPTION_CHARS));
-        let max_active_keys = fields.read("max_active_keys", |v| {
-            let cap = document::integer(v, 1, MAX_ACTIVE_KEYS)?;
-            NonZeroU64::new(cap).ok_or_else(|| "must not be 0".into())
-        });
-        let limits = rates::rate_specs(fields, "limits");
-        Some(Self {
-            name,
-            description: description.unwrap_or_default(),
-            max_active_keys,
-            limits: limits.unwrap_or_default(),
-            created_at: crate::clock::Timestamp::default(),
-            updated_at: crate::clock::Timestamp::default(),
-            revision: 0,
-        })
-    }
-
-    fn times(&mut self, before: Option<&Self>, now: crate::clock::Timestamp) {
-        self.created_at = before.map_or(now, |before| before.created_at);
-        self.updated_at = now;
-    }
-
-    fn table(manage: &Manage) -> &RwLock<BTreeMap<String, Self>> {
-        &manage.groups.owners
-    }
-
-    fn put(self) -> Write {
-        Write::PutOwner(self)
-    }
-
-    fn remove(name: &str) -> Write {
-        Write::DeleteOwner(name.to_owned())
-    }
-
-    fn from_write(write: Write) -> Option<Self> {
-        if let Write::PutOwner(owner) = write { Some(owner) } else { None }
-    }
-
-    fn apply(manage: &Manage, name: &str, after: Option<&Self>) {
-        manage.snapshot.apply_owner(name, after, manage.clock.monotonic());
-    }
-
-    /// An owner's record is not needed by its keys.
-    fn in_use(_: &Manage, _: &str) -> Option<String> {
-        None
-    }
 }

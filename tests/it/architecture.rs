@@ -34,21 +34,52 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
-            "admission", "clock", "config", "head", "limit", "metrics", "outcome", "request_id", "routes", "snapshot",
-            "store", "usage",
+            "admission",
+            "clock",
+            "config",
+            "head",
+            "limit",
+            "metrics",
+            "outcome",
+            "request_id",
+            "routes",
+            "snapshot",
+            "store",
+            "usage",
         ],
     ),
     (
         "admin",
         &[
-            "admission", "clock", "config", "document", "key", "manage", "metrics", "outcome", "request_id", "snapshot",
+            "admission",
+            "clock",
+            "config",
+            "document",
+            "key",
+            "manage",
+            "metrics",
+            "outcome",
+            "request_id",
+            "snapshot",
             "store",
         ],
     ),
     // Where the parts meet.
     (
         "app",
-        &["admin", "admission", "clock", "config", "key", "manage", "metrics", "proxy", "snapshot", "store", "usage"],
+        &[
+            "admin",
+            "admission",
+            "clock",
+            "config",
+            "key",
+            "manage",
+            "metrics",
+            "proxy",
+            "snapshot",
+            "store",
+            "usage",
+        ],
     ),
     ("cli", &["app", "clock", "config", "demo", "key", "manage", "quantity", "store", "telemetry"]),
     ("main", &["cli"]),
@@ -132,7 +163,8 @@ fn is_test(path: &str) -> bool {
 fn code_of(text: &str) -> Vec<String> {
     let mut code: Vec<String> = Vec::new();
     for line in text.lines() {
-        if line.starts_with("mod ") && line.ends_with('{') && code.last().is_some_and(|l| l == "#[cfg(test)]") {
+        if line.starts_with("mod ") && line.ends_with('{') && code.last().is_some_and(|l| l == "#[cfg(test)]")
+        {
             break;
         }
         if !line.trim_start().starts_with("//") {
@@ -176,7 +208,8 @@ fn modules_import_only_what_lies_below_them() {
     for source in sources() {
         let module = source.module();
         let Some(allowed) = allowed.get(module) else {
-            violations.push(format!("{}: the module {module} has no place among the others yet", source.path));
+            violations
+                .push(format!("{}: the module {module} has no place among the others yet", source.path));
             continue;
         };
         let imported: BTreeSet<&str> = source.imports().into_iter().map(first_word).collect();
@@ -221,7 +254,10 @@ fn each_crate_is_named_where_it_belongs() {
     }
     none(&violations);
     for (name, places) in NAMED_IN {
-        assert!(sources().iter().any(|source| source.names(name)), "{name} is named nowhere, not even in {places:?}");
+        assert!(
+            sources().iter().any(|source| source.names(name)),
+            "{name} is named nowhere, not even in {places:?}"
+        );
     }
 }
 
@@ -258,7 +294,9 @@ fn the_domain_knows_nothing_of_its_forms_on_the_wire_and_on_the_disk() {
 
 #[test]
 fn unsafe_code_is_in_one_file() {
-    let holds = |source: &Source| source.code.iter().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
+    let holds = |source: &Source| {
+        source.code.iter().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"))
+    };
     let with: Vec<String> = sources().into_iter().filter(holds).map(|source| source.path).collect();
     assert_eq!(with, ["usage/map.rs"]);
 }
@@ -266,7 +304,11 @@ fn unsafe_code_is_in_one_file() {
 #[test]
 fn no_file_is_longer_than_four_hundred_lines() {
     let length = |source: &Source| source.text.lines().count();
-    let long = sources().iter().filter(|source| length(source) > MAX_LINES).map(|s| format!("{}: {} lines", s.path, length(s))).collect::<Vec<_>>();
+    let long = sources()
+        .iter()
+        .filter(|source| length(source) > MAX_LINES)
+        .map(|s| format!("{}: {} lines", s.path, length(s)))
+        .collect::<Vec<_>>();
     none(&long);
 }
 

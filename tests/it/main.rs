@@ -11,6 +11,7 @@ mod groups;
 mod import;
 mod life;
 mod metrics;
+mod operations;
 mod smoke;
 mod tokens;
 mod usage;

@@ -14,7 +14,8 @@ use super::tables::{
     AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, ROLES, ROUTES, STORE_ID, TOKENS,
     TOMBSTONES, TOTALS,
 };
-use super::{EmbeddedStore, Fault, meta_u64, set_meta_u64};
+use super::write::{meta_u64, set_meta_u64};
+use super::{EmbeddedStore, Fault};
 use crate::key::secret::{Algorithm, NewSecret, SecretHasher};
 use crate::store::StoreError;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Admin, TOKEN, within};
+use super::{Admin, Fixture, TOKEN, within};
 
 /// How long a start may take.
 pub const START: Duration = Duration::from_secs(5);
@@ -19,15 +19,19 @@ pub const START: Duration = Duration::from_secs(5);
 /// `portcullis serve` with this file, and the token of the tests.
 pub fn serve(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.args(["serve", "--config"]).arg(config).env("PORTCULLIS_ADMIN_TOKEN", TOKEN).env_remove("RUST_LOG");
+    command
+        .args(["serve", "--config"])
+        .arg(config)
+        .env("PORTCULLIS_ADMIN_TOKEN", TOKEN)
+        .env_remove("RUST_LOG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Writes a configuration file.
-pub fn write_config(folder: &Path, text: &str) -> PathBuf {
-    let path = folder.join("portcullis.toml");
-    fs::write(&path, text).unwrap();
+/// Writes the fixture's configuration as a file, with a log that [`Process::serving`] can read.
+pub fn config_file(fixture: &Fixture) -> PathBuf {
+    let path = fixture.folder.path().join("portcullis.toml");
+    fs::write(&path, fixture.text().replace("[log]\n", "[log]\nformat = \"json\"\n")).unwrap();
     path
 }
 
