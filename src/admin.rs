@@ -3,6 +3,7 @@
 
 mod audit;
 mod auth;
+mod check;
 mod cursor;
 mod document;
 mod groups;
@@ -23,7 +24,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 
+use crate::admission::explain::Step;
 use crate::config::MetricsAccess;
+use crate::key::Key;
 use crate::key::group::{Owner, Role};
 use crate::manage::{Manage, ManageError};
 use crate::metrics::Metrics;
@@ -45,6 +48,25 @@ pub trait Ready: Send + Sync + std::fmt::Debug {
     async fn ready(&self) -> Result<(), String>;
 }
 
+/// What a dry run asks: would this request pass with the key?
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Its method.
+    pub method: http::Method,
+    /// Its `Host`.
+    pub host: Option<String>,
+    /// Its target.
+    pub path: String,
+    /// From where.
+    pub address: std::net::IpAddr,
+}
+
+/// Runs a request through the rules without sending it.
+pub trait DryRun: Send + Sync + std::fmt::Debug {
+    /// What each rule says, in its order.
+    fn dry_run(&self, key: &Key, asked: &Asked) -> Vec<Step>;
+}
+
 /// What handlers need.
 #[derive(Debug, Clone)]
 pub struct AdminState {
@@ -56,6 +78,8 @@ pub struct AdminState {
     pub metrics_access: MetricsAccess,
     /// Whether the gateway is ready.
     pub readiness: Arc<dyn Ready>,
+    /// What the rules say of a request.
+    pub dry_run: Arc<dyn DryRun>,
 }
 
 /// Every route of the listener.
@@ -68,6 +92,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{id}/disable", post(keys::disable))
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/keys/{id}/check", post(check::check))
         .route("/roles", get(groups::list::<Role>).post(groups::create::<Role>))
         .route(
             "/roles/{name}",

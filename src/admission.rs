@@ -7,6 +7,7 @@
 pub mod authorize;
 pub mod credential;
 pub mod denial;
+pub mod explain;
 pub mod policy;
 
 use std::net::IpAddr;
@@ -16,8 +17,8 @@ use http::HeaderMap;
 
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::Access;
-use crate::key::Superseded;
 use crate::key::secret::{Presented, SecretHasher};
+use crate::key::{Key, Superseded};
 use crate::limit::{Cells, Entered, Rate, Standing};
 use crate::snapshot::{Entry, Found, Grant, Snapshot};
 use crate::usage::quota::Quotas;
@@ -150,6 +151,11 @@ impl Judge {
         limits.take(request).map(Passage::Keyed).map_err(|denial| refuse(denial, limits.standings()))
     }
 
+    /// What a key's newest secret leads to.
+    pub fn newest_of(&self, key: &Key) -> Option<Found> {
+        self.snapshot.newest_of(key)
+    }
+
     fn known(&self, presented: Presented<'_>) -> Result<Found, Denial> {
         self.hasher
             .candidates(presented)
@@ -189,10 +195,7 @@ impl Limits<'_> {
     fn take(&self, request: &Request<'_>) -> Result<Permit, Denial> {
         let entry = &self.found.entry;
         let (live, quotas) = (&entry.live, &entry.rights.quotas);
-        live.cells.peek(self.rates, self.now.monotonic).map_err(Denial::RateLimited)?;
-        if let Some(cells) = self.shared_cells() {
-            cells.peek(self.shared, self.now.monotonic).map_err(Denial::RateLimited)?;
-        }
+        self.peek_rates().map_err(Denial::RateLimited)?;
         self.quotas.peek(entry, self.now.wall)?;
         if live.in_flight.enter(entry.rights.max_concurrent) == Entered::Full {
             return Err(Denial::TooManyConcurrent(entry.rights.max_concurrent.map_or(0, Into::into)));

@@ -1,5 +1,6 @@
 //! The composition root: the only place where the parts meet. `main`, quickstart and the tests all start here.
 
+mod dry_run;
 pub mod offline;
 mod readiness;
 mod signals;
@@ -167,6 +168,7 @@ pub fn build_with_clock(
         metrics: Arc::clone(&core.metrics),
         metrics_access: config.admin.metrics,
         readiness: Arc::new(readiness),
+        dry_run: Arc::new(dry_run::GatewayRules(Arc::clone(&gateway))),
     };
     let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));

@@ -178,6 +178,11 @@ impl Snapshot {
         Some(Arc::clone(&found.entry.live))
     }
 
+    /// What a key's newest secret leads to.
+    pub fn newest_of(&self, key: &Key) -> Option<Found> {
+        key.newest().and_then(|version| self.find(&version.digest))
+    }
+
     /// Whether a secret with this digest exists, retired ones included.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.by_digest.contains_key(digest)

@@ -17,15 +17,17 @@ pub fn authorize(found: &Found, policy: &Policy, address: IpAddr, now: Timestamp
     standing(found, now)?;
     address_allowed(&found.entry.rights, address)?;
     environment_allowed(&found.entry.environment, policy)?;
-    found
-        .entry
-        .rights
+    scopes_granted(&found.entry.rights, policy)
+}
+
+pub(super) fn scopes_granted(rights: &Rights, policy: &Policy) -> Result<(), Denial> {
+    rights
         .lacking(&policy.scopes)
         .map_or(Ok(()), |lacking| Err(Denial::InsufficientScope(policy.scopes.clone(), lacking.clone())))
 }
 
 /// Revoked before expired before disabled; then whether this secret is still one of the key's.
-fn standing(found: &Found, now: Timestamp) -> Result<(), Denial> {
+pub(super) fn standing(found: &Found, now: Timestamp) -> Result<(), Denial> {
     match found.entry.status(now) {
         Status::Revoked => return Err(Denial::KeyRevoked),
         Status::Expired => return Err(Denial::KeyExpired),
@@ -38,13 +40,13 @@ fn standing(found: &Found, now: Timestamp) -> Result<(), Denial> {
     }
 }
 
-fn address_allowed(rights: &Rights, address: IpAddr) -> Result<(), Denial> {
+pub(super) fn address_allowed(rights: &Rights, address: IpAddr) -> Result<(), Denial> {
     let address = address.to_canonical();
     let allowed = rights.ip_allow.is_empty() || rights.ip_allow.iter().any(|net| net.contains(&address));
     if allowed { Ok(()) } else { Err(Denial::IpNotAllowed(address)) }
 }
 
-fn environment_allowed(environment: &str, policy: &Policy) -> Result<(), Denial> {
+pub(super) fn environment_allowed(environment: &str, policy: &Policy) -> Result<(), Denial> {
     let allowed = policy.environments.is_empty() || policy.environments.iter().any(|e| e == environment);
     if allowed { Ok(()) } else { Err(Denial::EnvironmentNotAllowed(environment.to_owned())) }
 }

@@ -7,6 +7,7 @@ mod support;
 mod admin_keys;
 mod architecture;
 mod audit;
+mod check;
 mod groups;
 mod import;
 mod life;
