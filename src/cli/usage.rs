@@ -23,8 +23,6 @@ const PATH: &str = "/usage";
                   portcullis usage --key key_01… --step hour --group-by outcome"
 )]
 pub(super) struct Args {
-    #[command(flatten)]
-    connection: Connection,
     /// The first moment, such as 2026-11-01T00:00:00Z [default: 30 days before the end]
     #[arg(long, value_name = "RFC3339", value_parser = time)]
     from: Option<Timestamp>,
@@ -49,6 +47,8 @@ pub(super) struct Args {
     /// Only with this outcome: allowed, or a code such as rate_limited
     #[arg(long, value_name = "CODE")]
     outcome: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 impl Args {

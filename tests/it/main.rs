@@ -10,6 +10,7 @@ mod audit;
 mod check;
 mod groups;
 mod import;
+mod kill;
 mod life;
 mod metrics;
 mod operations;

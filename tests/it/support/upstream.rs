@@ -4,6 +4,7 @@
 //! middle of its body; `/…/bytes/N` answers N bytes; `/…/stream/N` sends N chunks, one each 50 ms; anything else 200
 //! and `hello`. A request's body is read whole first.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,6 +62,17 @@ impl Upstream {
     /// The last request.
     pub fn last(&self) -> Seen {
         self.seen().pop().expect("the upstream got no request")
+    }
+
+    /// How many requests came with each value of a header.
+    pub fn counts_by(&self, header: &str) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for seen in self.seen.lock().unwrap().iter() {
+            if let Some(value) = seen.header(header) {
+                *counts.entry(value.to_owned()).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// How many requests came.
