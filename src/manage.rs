@@ -233,7 +233,9 @@ impl Manage {
 
     /// Commits one key's change and applies it. The caller holds the writer's lock.
     fn commit(&self, mut after: Key, deed: &Deed<'_>) -> Result<Key, ManageError> {
-        after.updated_at = self.now();
+        if deed.before.is_some() {
+            after.updated_at = self.now();
+        }
         self.check_groups(deed.before, &after)?;
         if let Some(owner) = deed.actor.owner.as_ref().filter(|_| !deed.actor.sees(&after)) {
             return Err(ManageError::BoundToOwner(owner.clone()));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::profile::{self, PastExpiry, Rules};
 use super::view::{self, KeyView};
 use super::{Actor, Deed, Manage, ManageError, Permission};
+use crate::clock::Timestamp;
 use crate::document::{self, Faults, Fields};
 use crate::key::secret::NewSecret;
 use crate::key::{Key, KeyId, Revocation, SecretVersion, Superseded, Switch, VersionState};
@@ -54,7 +55,7 @@ impl Manage {
                 created_by: actor.id.clone(),
                 updated_at: now,
                 rotated_at: None,
-                versions: vec![self.version_of(&secret, 1)],
+                versions: vec![self.version_of(&secret, 1, now)],
                 revision: 0,
             };
             let deed = Deed { actor, action: "key.create", before: None, after: None };
@@ -259,13 +260,13 @@ impl Manage {
             .map_err(|e| ManageError::Randomness(e.to_string()))
     }
 
-    pub(super) fn version_of(&self, secret: &NewSecret, version: u32) -> SecretVersion {
+    pub(super) fn version_of(&self, secret: &NewSecret, version: u32, created_at: Timestamp) -> SecretVersion {
         SecretVersion {
             version,
             digest: self.hasher.digest(secret),
             algorithm: self.hasher.algorithm(),
             fingerprint: secret.fingerprint(),
-            created_at: self.now(),
+            created_at,
             superseded: None,
         }
     }
@@ -291,7 +292,7 @@ impl Manage {
             };
             key.versions.remove(over);
         }
-        key.versions.push(self.version_of(secret, number));
+        key.versions.push(self.version_of(secret, number, now));
         key.rotated_at = Some(now);
         Ok(())
     }

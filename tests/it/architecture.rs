@@ -76,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "manage",
             "metrics",
             "proxy",
+            "routes",
             "snapshot",
             "store",
             "usage",

@@ -111,13 +111,11 @@ fn keys(server: &Server) -> BTreeMap<String, Value> {
         for key in page["items"].as_array().unwrap() {
             keys.insert(key["id"].as_str().unwrap().to_owned(), key.clone());
         }
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => {
-                assert_eq!(page["total"], keys.len());
-                return keys;
-            }
-        }
+        let Some(next) = page["next_cursor"].as_str() else {
+            assert_eq!(page["total"], keys.len());
+            return keys;
+        };
+        cursor = format!("&cursor={next}");
     }
 }
 
@@ -151,11 +149,16 @@ fn check_gateway(server: &Server, writers: &[Writer], book: &Book) {
 fn check_usage(server: &Server, fixture: &Fixture, book: &Book, round: u64) {
     let forwarded = fixture.upstream.counts_by("x-portcullis-key-id");
     for (id, seen) in book.keys() {
-        let rows = server.admin.get(&format!("/api/v1/usage?key={id}&step=month&limit=200")).json()["items"].clone();
-        let sum = |field: &str| rows.as_array().unwrap().iter().map(|row| row[field].as_u64().unwrap()).sum::<u64>();
+        let rows =
+            server.admin.get(&format!("/api/v1/usage?key={id}&step=month&limit=200")).json()["items"].clone();
+        let sum = |field: &str| {
+            rows.as_array().unwrap().iter().map(|row| row[field].as_u64().unwrap()).sum::<u64>()
+        };
         let (requests, denied) = (sum("requests"), sum("denied"));
         let forwarded = forwarded.get(&id).copied().unwrap_or(0) as u64;
-        let what = format!("round {round}, {id}: {requests} let through, {denied} denied, {forwarded} forwarded, {seen:?}");
+        let what = format!(
+            "round {round}, {id}: {requests} let through, {denied} denied, {forwarded} forwarded, {seen:?}"
+        );
         assert!(requests >= seen.passed && denied >= seen.refused, "a request was lost: {what}");
         assert!(requests + denied <= seen.passed + seen.refused + seen.unknown, "one too many: {what}");
         assert!(requests.abs_diff(forwarded) <= seen.unknown, "not what the upstream got: {what}");

@@ -95,11 +95,8 @@ fn a_request_counts_once_with_its_final_outcome() {
             expected.push((outcome.to_owned(), 0, 0));
             expected.len() - 1
         });
-        if let_through {
-            expected[place].1 += 1
-        } else {
-            expected[place].2 += 1
-        }
+        let (_, requests, denied) = &mut expected[place];
+        *if let_through { requests } else { denied } += 1;
         expected.sort();
         assert_eq!(sums(&gateway.admin, "outcome", &format!("key={id}")), expected, "{path} {status}");
         let whole = expected.iter().fold((0, 0), |sum, one| (sum.0 + one.1, sum.1 + one.2));

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::key::secret::{Algorithm, NewSecret, SecretHasher};
 use crate::key::{Profile, SecretVersion, Switch};
 use crate::outcome::Outcome as Ended;
+use crate::store::Write;
 
 fn open(path: &Path) -> Result<EmbeddedStore, StoreError> {
     EmbeddedStore::open(path, Peppering(&SecretHasher::new(None)))

@@ -39,7 +39,7 @@ fn a_bad_line_is_refused_by_its_number_and_the_others_are_imported() {
     let body = answer.json();
     let refused: Vec<u64> =
         body["refused"].as_array().unwrap().iter().map(|one| one["line"].as_u64().unwrap()).collect();
-    assert_eq!((body["imported"].as_u64().unwrap() as usize, refused), (bad.len(), expected), "{body:#}");
+    assert_eq!((&body["imported"], refused), (&json!(bad.len()), expected), "{body:#}");
     for n in 0..bad.len() {
         assert!(passes(&gateway, &format!("sk-good-secret-{n:010}")), "{n}");
     }

@@ -62,7 +62,10 @@ impl Traffic {
             match client.try_get(kind.path, &kind.secret) {
                 Ok(answer) => {
                     assert!(kind.statuses.contains(&answer.status), "{} for {}", answer.status, kind.path);
-                    assert!(!(used_up && kind.statuses.contains(&429) && answer.status == 200), "a quota came back");
+                    assert!(
+                        !(used_up && kind.statuses.contains(&429) && answer.status == 200),
+                        "a quota came back"
+                    );
                     book.note(&kind.id, answer.status);
                     if answer.status == 429 {
                         self.used_up.store(true, Ordering::SeqCst);

@@ -51,7 +51,8 @@ pub(super) struct Writer {
 /// Reads what is shown of a key; an error where it does not hold together.
 fn read(key: &Value) -> Result<State, String> {
     let note = key["metadata"]["note"].as_u64().ok_or("no note")?;
-    if key["description"] != note.to_string() || key["tags"] != json!([note.to_string()]) {
+    let text = note.to_string();
+    if key["description"].as_str() != Some(&text) || key["tags"] != json!([text]) {
         return Err(format!("half an edit: {key}"));
     }
     let versions = key["versions"].as_array().ok_or("no versions")?;
@@ -85,8 +86,10 @@ impl Writer {
     pub fn run(&mut self, admin: SocketAddr) {
         let mut client = Client::new(admin);
         loop {
-            let alive: Vec<usize> = (0..self.keys.len()).filter(|&at| self.keys[at].state != State::Gone).collect();
-            let wants_new = alive.is_empty() || (alive.len() < MAX_KEYS && self.random.random_range(0..5) == 0);
+            let alive: Vec<usize> =
+                (0..self.keys.len()).filter(|&at| self.keys[at].state != State::Gone).collect();
+            let wants_new =
+                alive.is_empty() || (alive.len() < MAX_KEYS && self.random.random_range(0..5) == 0);
             let answered = if wants_new {
                 self.create(&mut client)
             } else {
@@ -164,7 +167,10 @@ impl Writer {
                 continue;
             }
             if maybe.as_ref() != Some(&there) {
-                return Err(format!("{}: acknowledged {:?}, maybe {maybe:?}, is {there:?}", key.id, key.state));
+                return Err(format!(
+                    "{}: acknowledged {:?}, maybe {maybe:?}, is {there:?}",
+                    key.id, key.state
+                ));
             }
             let newest = |state: &State| if let State::There { newest, .. } = state { *newest } else { 0 };
             if there != State::Gone && newest(&there) != newest(&key.state) {
@@ -174,7 +180,10 @@ impl Writer {
             key.state = there;
         }
         let Some(name) = self.creating.take() else { return Ok(()) };
-        let made = keys.iter().find(|(_, key)| key["name"] == name.as_str()).map(|(id, key)| (id.clone(), read(key)));
+        let made = keys
+            .iter()
+            .find(|(_, key)| key["name"] == name.as_str())
+            .map(|(id, key)| (id.clone(), read(key)));
         if let Some((id, state)) = made {
             keys.remove(&id);
             self.keys.push(Tracked { id, secret: None, state: state?, maybe: None });
