@@ -45,8 +45,10 @@ build: setup ## the release binary, target/release/portcullis
 quickstart: setup ## run a gateway with everything embedded, and one key made: ARGS="--upstream http://127.0.0.1:3000"
 	cargo run --release --locked -- quickstart $(ARGS)
 
-test: setup ## every test: unit, integration (kill -9 among them) and documentation
-	cargo test --locked
+test: setup ## every test: documentation, unit, integration (kill -9 among them)
+	cargo test --locked --doc
+	cargo test --locked --lib --bins
+	cargo test --locked --test it
 
 lint: setup ## format and lints, warnings refused
 	@for part in fmt clippy; do

@@ -77,7 +77,11 @@ impl Core {
         store.observe_commits(Arc::clone(&clock), Box::new(move |took| observed.store_committed(took)));
         let store: Arc<dyn Store> = Arc::new(store);
         let (slab, opened) = Slab::open(&usage_path(path), store.store_id(), store.opening())?;
-        tracing::info!(?opened, "usage file opened");
+        if let Some(aside) = &opened.set_aside {
+            let (path, fault) = (aside.path.display(), &aside.fault);
+            tracing::error!(%path, %fault, "the usage file was damaged and is set aside; what was not merged is in it");
+        }
+        tracing::debug!(counters = opened.recovered, damaged = opened.damaged, "usage file opened");
         let slab = Arc::new(slab);
         let ledger = Arc::new(Ledger::new(Arc::clone(&slab), Arc::clone(&store), config.metrics.top_keys));
         ledger.recover()?;

@@ -4,11 +4,14 @@
 //! `quickstart` and an offline import open one. Results go to standard output, everything said about them to standard
 //! error, so that a result can be piped.
 
+mod audit;
 mod client;
+mod groups;
 mod keys;
 mod output;
 mod quickstart;
 mod serve;
+mod tokens;
 mod usage;
 
 use std::io::Read;
@@ -59,7 +62,13 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(serve::CheckArgs),
     Keys(keys::Args),
+    #[command(about = "Manage roles: scopes and limits that many keys share")]
+    Roles(groups::Args),
+    #[command(about = "Manage owners: caps and limits for all of an owner's keys")]
+    Owners(groups::Args),
+    AdminTokens(tokens::Args),
     Usage(usage::Args),
+    Audit(audit::Args),
 }
 
 /// The command cannot be what was meant: exit status 2.
@@ -93,7 +102,11 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::serve(args),
         Command::Check(args) => serve::check(args, cli.output),
         Command::Keys(args) => keys::run(args, cli.output),
+        Command::Roles(args) => groups::run(groups::Kind::Role, args, cli.output),
+        Command::Owners(args) => groups::run(groups::Kind::Owner, args, cli.output),
+        Command::AdminTokens(args) => tokens::run(args, cli.output),
         Command::Usage(args) => usage::run(args, cli.output),
+        Command::Audit(args) => audit::run(args, cli.output),
     }
 }
 

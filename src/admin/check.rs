@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::document::{Document, KeyPath, NoParams};
 use super::problem::Problem;
 use super::{AdminState, Asked, blocking};
+use crate::admission::denial::Denial;
 use crate::admission::explain::Step;
 use crate::document::{self, Faults, Fields};
 use crate::manage::Actor;
@@ -65,6 +66,6 @@ fn read(fields: &mut Fields<'_>) -> Option<Asked> {
 }
 
 fn step_json(step: &Step) -> Value {
-    let detail = step.denial.as_ref().map(|denial| denial.detail());
+    let detail = step.denial.as_ref().map(Denial::detail);
     json!({"rule": step.rule, "passed": step.denial.is_none(), "detail": detail})
 }

@@ -39,6 +39,9 @@ pub(super) struct Answer {
     pub(super) etag: Option<String>,
 }
 
+/// Items on a page: the most that the API gives.
+const PAGE: usize = 200;
+
 /// The parameters of a call, in order. Those without a value are left out.
 pub(super) type Query<'a> = Vec<(&'a str, Option<String>)>;
 
@@ -70,6 +73,26 @@ impl Client {
     pub(super) fn get(&self, path: &str, query: &Query<'_>) -> anyhow::Result<Answer> {
         let request = self.request(&Method::GET, path, query).header(ACCEPT, "application/json");
         self.answer(&self.fetch(request)?)
+    }
+
+    /// Reads every item of a list, page by page.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(super) fn get_all(&self, path: &str, query: &Query<'_>) -> anyhow::Result<Vec<Value>> {
+        let (mut items, mut cursor) = (Vec::new(), None);
+        loop {
+            let mut query = query.clone();
+            query.extend([("limit", Some(PAGE.to_string())), ("cursor", cursor)]);
+            let mut body = self.get(path, &query)?.body;
+            if let Value::Array(page) = body["items"].take() {
+                items.extend(page);
+            }
+            cursor = body["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(items);
+            }
+        }
     }
 
     /// Reads something as a text of the media type `accept`.

@@ -1,5 +1,6 @@
 //! `portcullis keys`: the life of keys, over the admin API.
 
+mod check;
 mod export;
 mod flags;
 mod import;
@@ -20,8 +21,8 @@ use super::client::{Answer, Client, Connection};
 use super::output::{self, Form};
 use crate::clock::{Clock, SystemClock};
 use crate::key::KeyId;
-pub(super) use flags::time;
 use flags::{Cleared, Profile};
+pub(super) use flags::{limit, time};
 
 /// Create, list, change, rotate, revoke, import and export keys
 #[derive(Debug, clap::Args)]
@@ -50,6 +51,7 @@ enum Command {
     Rotate(RotateArgs),
     Revoke(RevokeArgs),
     Delete(DeleteArgs),
+    Check(check::Args),
     Import(import::Args),
     Export(export::Args),
 }
@@ -184,6 +186,7 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
         Command::Rotate(args) => rotate(&client, args, form),
         Command::Revoke(args) => revoke(&client, args, form),
         Command::Delete(args) => delete(&client, args),
+        Command::Check(args) => check::run(&client, args, form),
         Command::Import(_) => Ok(()),
         Command::Export(args) => export::run(&client, args),
     }?;

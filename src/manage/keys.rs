@@ -260,7 +260,12 @@ impl Manage {
             .map_err(|e| ManageError::Randomness(e.to_string()))
     }
 
-    pub(super) fn version_of(&self, secret: &NewSecret, version: u32, created_at: Timestamp) -> SecretVersion {
+    pub(super) fn version_of(
+        &self,
+        secret: &NewSecret,
+        version: u32,
+        created_at: Timestamp,
+    ) -> SecretVersion {
         SecretVersion {
             version,
             digest: self.hasher.digest(secret),

@@ -142,7 +142,7 @@ impl Cleared {
 }
 
 /// `NAME=REQUESTS/WINDOW[:burst=N]`
-fn limit(text: &str) -> Result<Value, String> {
+pub(in crate::cli) fn limit(text: &str) -> Result<Value, String> {
     let form = || "must be NAME=REQUESTS/WINDOW, such as minute=600/1m or second=10/1s:burst=20".to_owned();
     let (name, rest) = text.split_once('=').ok_or_else(form)?;
     let (rate, burst) = match rest.split_once(':') {
