@@ -191,10 +191,10 @@ impl Manage {
     /// The store's.
     pub fn load(&self) -> Result<u64, StoreError> {
         self.load_groups();
-        let (mut keys, mut failed) = (0, None);
+        let (mut keys, mut failed, mut rows) = (0, None, index::Loading::default());
         self.store.keys(Direction::Ascending, None, &mut |key| {
             self.snapshot.load(&key);
-            self.index.put(&key, &self.snapshot);
+            self.index.prepare(&mut rows, &key, &self.snapshot);
             keys += 1;
             failed = self.quotas.seed(&key, self.store.as_ref(), self.now()).err();
             if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -202,6 +202,7 @@ impl Manage {
         if let Some(error) = failed {
             return Err(error);
         }
+        self.index.load(rows);
         self.store.all_totals(&mut |(id, totals)| {
             self.index.add_totals(id, &totals);
             ControlFlow::Continue(())

@@ -77,8 +77,6 @@ pub struct Snapshot {
     rights: Mutex<HashMap<RightsSpec, Weak<Rights>>>,
     /// Roles and owners.
     groups: group::Groups,
-    /// Environments that are in use. Locked by admin changes only.
-    names: Mutex<HashMap<Box<str>, Weak<str>>>,
     revision: AtomicU64,
 }
 
@@ -101,7 +99,6 @@ impl Snapshot {
             by_digest: DashMap::with_hasher_and_shard_amount(BuildDigestHasher, SHARDS),
             rights: Mutex::default(),
             groups: group::Groups::default(),
-            names: Mutex::default(),
             revision: AtomicU64::new(0),
         }
     }
@@ -167,11 +164,6 @@ impl Snapshot {
         self.groups.known_owner(name)
     }
 
-    /// An environment's name, shared.
-    pub fn environment(&self, name: &str) -> Arc<str> {
-        self.intern(name)
-    }
-
     /// What moves with a key's traffic.
     pub fn live_of(&self, key: &Key) -> Option<Arc<Live>> {
         let found = key.versions.iter().find_map(|version| self.find(&version.digest))?;
@@ -209,9 +201,8 @@ impl Snapshot {
 
     fn put(&self, key: &Key, live: Arc<Live>) -> Arc<Entry> {
         let rights = self.intern_rights(RightsSpec::of(key));
-        let environment = self.intern(&key.profile.environment);
         let owner = key.profile.owner.as_deref().map(|owner| self.groups.owner(owner));
-        let entry = Arc::new(Entry::new(key, owner, environment, rights, live));
+        let entry = Arc::new(Entry::new(key, owner, rights, live));
         for version in &key.versions {
             let found = Found { entry: Arc::clone(&entry), version: version.version };
             self.by_digest.insert(version.digest, found);
@@ -229,17 +220,6 @@ impl Snapshot {
         let rights = Arc::new(Rights::of(&spec, role));
         interned.insert(spec, Arc::downgrade(&rights));
         rights
-    }
-
-    fn intern(&self, text: &str) -> Arc<str> {
-        let mut interned = self.names.lock();
-        if let Some(name) = interned.get(text).and_then(Weak::upgrade) {
-            return name;
-        }
-        sweep(&mut interned);
-        let name: Arc<str> = text.into();
-        interned.insert(text.into(), Arc::downgrade(&name));
-        name
     }
 }
 

@@ -67,6 +67,12 @@ pub enum StoreError {
         /// What to do.
         remedy: &'static str,
     },
+    /// Its disk failed, and what is there now is not what was acknowledged.
+    #[error("{path}: the store is not as this process left it before its disk failed; restart the gateway")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// Reading or writing failed.
     #[error("{path}: {cause}; check the disk's space and the file's permissions")]
     Io {
@@ -225,6 +231,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// The next number of a counter that grows by one with each opening.
     fn opening(&self) -> u32;
+
+    /// Whether it takes writes, as far as is known. After a failure it tries one, so asking is what heals it.
+    ///
+    /// # Errors
+    /// It still fails.
+    fn check(&self) -> Result<(), StoreError>;
 
     /// Makes a change durable. Sets the revision of each key in it.
     ///

@@ -16,7 +16,7 @@ use crate::snapshot::{Found, Rights};
 pub fn authorize(found: &Found, policy: &Policy, address: IpAddr, now: Timestamp) -> Result<(), Denial> {
     standing(found, now)?;
     address_allowed(&found.entry.rights, address)?;
-    environment_allowed(&found.entry.environment, policy)?;
+    environment_allowed(&found.entry.rights.environment, policy)?;
     scopes_granted(&found.entry.rights, policy)
 }
 

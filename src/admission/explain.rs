@@ -38,7 +38,7 @@ impl Judge {
         vec![
             Step::new("status", authorize::standing(found, now.wall)),
             Step::new("address", authorize::address_allowed(&entry.rights, address)),
-            Step::new("environment", authorize::environment_allowed(&entry.environment, policy)),
+            Step::new("environment", authorize::environment_allowed(&entry.rights.environment, policy)),
             Step::new("scopes", authorize::scopes_granted(&entry.rights, policy)),
             Step::new("rates", limits.peek_rates().map_err(Denial::RateLimited)),
             Step::new("quotas", self.quotas.peek(entry, now.wall)),

@@ -28,11 +28,12 @@ struct Row {
     texts: Box<str>,
     owner: Option<Arc<OwnerCell>>,
     role: Option<Arc<RoleCell>>,
-    environment: Arc<str>,
     tags: Box<[Box<str>]>,
     expires: u64,
     last_used: u64,
     requests: u64,
+    /// The place of its environment's name among all that were seen.
+    environment: u32,
     switch: Switch,
     revoked: Option<()>,
 }
@@ -60,7 +61,15 @@ impl Row {
 
 /// Every key's row.
 #[derive(Debug, Default)]
-pub(super) struct Index(RwLock<BTreeMap<KeyId, Row>>);
+pub(super) struct Index {
+    rows: RwLock<BTreeMap<KeyId, Row>>,
+    /// The environments that were seen, of which there are few.
+    environments: RwLock<Vec<Box<str>>>,
+}
+
+/// Rows on their way into the index, in the order of creation.
+#[derive(Default)]
+pub(super) struct Loading(Vec<(KeyId, Row)>);
 
 /// What a filter asks of a row's owner or role.
 enum Wanted<T> {
@@ -89,6 +98,8 @@ struct Ready<'a> {
     filter: &'a Filter,
     owner: Wanted<OwnerCell>,
     role: Wanted<RoleCell>,
+    /// `u32::MAX`: one that no key has.
+    environment: Option<u32>,
     needle: Option<String>,
     now: Timestamp,
 }
@@ -104,18 +115,46 @@ pub(super) struct Walked {
 impl Index {
     /// Adds or replaces a key's row; its usage stays.
     pub(super) fn put(&self, key: &Key, snapshot: &Snapshot) {
-        let mut rows = self.0.write();
-        let (requests, last_used) = rows.get(&key.id).map_or((0, 0), |row| (row.requests, row.last_used));
-        rows.insert(key.id, row_of(key, snapshot, requests, last_used));
+        let environment = self.environment(&key.profile.environment);
+        let mut rows = self.rows.write();
+        let used = rows.get(&key.id).map_or((0, 0), |row| (row.requests, row.last_used));
+        rows.insert(key.id, row_of(key, snapshot, environment, used));
+    }
+
+    /// Takes over every key's row, at start. Made at once from sorted rows, the tree has no half-empty nodes.
+    pub(super) fn load(&self, rows: Loading) {
+        *self.rows.write() = BTreeMap::from_iter(rows.0);
+    }
+
+    /// Adds a key to what is loaded at start.
+    pub(super) fn prepare(&self, loading: &mut Loading, key: &Key, snapshot: &Snapshot) {
+        let environment = self.environment(&key.profile.environment);
+        loading.0.push((key.id, row_of(key, snapshot, environment, (0, 0))));
+    }
+
+    fn known_environment(&self, name: &str) -> u32 {
+        let at = self.environments.read().iter().position(|known| **known == *name);
+        at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
+    }
+
+    /// The place of an environment's name; a new one gets the next.
+    fn environment(&self, name: &str) -> u32 {
+        let known = self.known_environment(name);
+        if known != u32::MAX {
+            return known;
+        }
+        let mut names = self.environments.write();
+        names.push(name.into());
+        u32::try_from(names.len() - 1).unwrap_or(u32::MAX)
     }
 
     pub(super) fn remove(&self, id: KeyId) {
-        self.0.write().remove(&id);
+        self.rows.write().remove(&id);
     }
 
     /// Adds the totals of one of a key's versions, at start.
     pub(super) fn add_totals(&self, id: KeyId, totals: &Totals) {
-        if let Some(row) = self.0.write().get_mut(&id) {
+        if let Some(row) = self.rows.write().get_mut(&id) {
             row.requests += totals.requests;
             row.last_used = row.last_used.max(totals.last_used.map_or(0, Timestamp::as_millis));
         }
@@ -123,7 +162,7 @@ impl Index {
 
     /// Adds what a merge found. Only what was let through counts as use.
     pub(super) fn add_usage(&self, added: &[Added]) {
-        let mut rows = self.0.write();
+        let mut rows = self.rows.write();
         for one in added.iter().filter(|one| one.count > 0 && one.row.outcome.tally() == Tally::LetThrough) {
             if let Some(row) = rows.get_mut(&one.row.key) {
                 row.requests += one.count;
@@ -133,12 +172,12 @@ impl Index {
     }
 
     pub(super) fn len(&self) -> u64 {
-        u64::try_from(self.0.read().len()).unwrap_or(u64::MAX)
+        u64::try_from(self.rows.read().len()).unwrap_or(u64::MAX)
     }
 
     /// How many of an owner's keys are active, `but` aside.
     pub(super) fn active_of(&self, owner: &Arc<OwnerCell>, but: KeyId, now: Timestamp) -> u64 {
-        let rows = self.0.read();
+        let rows = self.rows.read();
         let of_owner = |row: &Row| row.owner.as_ref().is_some_and(|cell| Arc::ptr_eq(cell, owner));
         let active =
             rows.iter().filter(|(id, row)| **id != but && of_owner(row) && row.status(now) == Status::Active);
@@ -147,7 +186,7 @@ impl Index {
 
     /// How many keys have a role.
     pub(super) fn with_role(&self, role: &Arc<RoleCell>) -> u64 {
-        let rows = self.0.read();
+        let rows = self.rows.read();
         let has = |row: &&Row| row.role.as_ref().is_some_and(|cell| Arc::ptr_eq(cell, role));
         u64::try_from(rows.values().filter(has).count()).unwrap_or(u64::MAX)
     }
@@ -159,12 +198,13 @@ impl Index {
             filter,
             owner: Wanted::of(filter.owner.as_deref(), |name| snapshot.known_owner(name)),
             role: Wanted::of(filter.role.as_deref(), |name| snapshot.known_role(name)),
+            environment: filter.environment.as_deref().map(|name| self.known_environment(name)),
             needle: filter.q.as_ref().map(|q| q.to_lowercase()),
             now,
         };
         let mut page = Best::new(query, limit);
         let mut total = 0_u64;
-        for (id, row) in self.0.read().iter() {
+        for (id, row) in self.rows.read().iter() {
             if ready.matches(*id, row) {
                 total += 1;
                 page.offer(row.rank(*id, query.sort));
@@ -182,7 +222,7 @@ impl Ready<'_> {
         filter.status.is_none_or(|status| row.status(self.now) == status)
             && self.owner.is(row.owner.as_ref())
             && self.role.is(row.role.as_ref())
-            && filter.environment.as_ref().is_none_or(|wanted| *row.environment == **wanted)
+            && self.environment.is_none_or(|wanted| row.environment == wanted)
             && filter.tag.as_ref().is_none_or(|wanted| row.tags.iter().any(|tag| **tag == **wanted))
             && filter.unused_since.is_none_or(unused)
             && self.needle.as_deref().is_none_or(|needle| mentions(id, row, needle))
@@ -200,7 +240,7 @@ fn can_be_in_id(needle: &str) -> bool {
     needle.len() <= 30 && needle.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-fn row_of(key: &Key, snapshot: &Snapshot, requests: u64, last_used: u64) -> Row {
+fn row_of(key: &Key, snapshot: &Snapshot, environment: u32, used: (u64, u64)) -> Row {
     let profile = &key.profile;
     let fingerprint = key.newest().map_or("", |version| version.fingerprint.as_str());
     let mut texts = profile.name.to_lowercase();
@@ -212,11 +252,11 @@ fn row_of(key: &Key, snapshot: &Snapshot, requests: u64, last_used: u64) -> Row 
         texts: texts.into(),
         owner: profile.owner.as_deref().map(|name| snapshot.owner_cell(name)),
         role: profile.role.as_deref().map(|name| snapshot.role_cell(name)),
-        environment: snapshot.environment(&profile.environment),
+        environment,
         tags: profile.tags.iter().map(|tag| tag.as_str().into()).collect(),
         expires: profile.expires_at.map_or(NEVER, Timestamp::as_millis),
-        last_used,
-        requests,
+        requests: used.0,
+        last_used: used.1,
         switch: key.switch,
         revoked: key.revoked.as_ref().map(|_| ()),
     }

@@ -185,7 +185,7 @@ fn set_identity(request: &mut RequestHeader, permit: &Permit) -> pingora::Result
     let entry = permit.entry();
     request.insert_header(KEY_ID, entry.id.to_string())?;
     request.insert_header(KEY_NAME, header_text(&entry.name))?;
-    request.insert_header(ENVIRONMENT, &*entry.environment)?;
+    request.insert_header(ENVIRONMENT, &*entry.rights.environment)?;
     if let Some(owner) = &entry.owner {
         request.insert_header(OWNER, &*owner.name)?;
     }

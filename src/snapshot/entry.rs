@@ -13,6 +13,9 @@ use crate::key::scope::Scope;
 use crate::key::{Key, KeyId, RateSpec, Status, Superseded, Switch, VersionState};
 use crate::limit::{Cells, InFlight, Rate};
 
+/// Never, as a time.
+const NEVER: u64 = u64::MAX;
+
 /// One key. Immutable: a change replaces it.
 #[derive(Debug)]
 pub struct Entry {
@@ -22,8 +25,6 @@ pub struct Entry {
     pub name: Box<str>,
     /// Its owner, shared with the owner's other keys.
     pub owner: Option<Arc<OwnerCell>>,
-    /// Its environment, shared with the environment's other keys.
-    pub environment: Arc<str>,
     /// What it may do, shared with the keys that may do the same.
     pub rights: Arc<Rights>,
     /// What moves with its traffic.
@@ -31,8 +32,9 @@ pub struct Entry {
     /// The number of the newest version.
     pub newest_version: u32,
     switch: Switch,
-    revoked: Option<Timestamp>,
-    expires: Option<Timestamp>,
+    is_revoked: bool,
+    /// Milliseconds since the epoch; [`NEVER`] where it does not expire.
+    expires: u64,
     /// The versions that were rotated away; mostly none.
     superseded: Box<[(u32, Superseded)]>,
 }
@@ -41,7 +43,6 @@ impl Entry {
     pub(super) fn new(
         key: &Key,
         owner: Option<Arc<OwnerCell>>,
-        environment: Arc<str>,
         rights: Arc<Rights>,
         live: Arc<Live>,
     ) -> Self {
@@ -50,20 +51,20 @@ impl Entry {
             id: key.id,
             name: key.profile.name.as_str().into(),
             owner,
-            environment,
             rights,
             live,
             newest_version: key.newest().map_or(0, |v| v.version),
             switch: key.switch,
-            revoked: key.revoked.as_ref().map(|r| r.at),
-            expires: key.profile.expires_at,
+            is_revoked: key.revoked.is_some(),
+            expires: key.profile.expires_at.map_or(NEVER, Timestamp::as_millis),
             superseded: key.versions.iter().filter_map(ended).collect(),
         }
     }
 
     /// The key's status at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
-        Status::derive(self.revoked, self.expires, self.switch, now)
+        let expires = (self.expires != NEVER).then(|| Timestamp::from_millis(self.expires));
+        Status::derive(self.is_revoked.then_some(now), expires, self.switch, now)
     }
 
     /// How the version ends, if it was rotated away.
@@ -86,13 +87,13 @@ pub struct Live {
     pub in_flight: InFlight,
     /// Where its last usage counter is (a hint, see `usage`).
     pub usage_hint: AtomicU32,
-    /// Where its quota counters are, by window (hints, see `usage`).
-    pub quota_hints: [AtomicU32; 3],
 }
 
 /// What keys with the same rights may do.
 #[derive(Debug)]
 pub struct Rights {
+    /// Their environment.
+    pub environment: Box<str>,
     /// Their role, which adds its scopes, and its limits where they set none.
     pub role: Option<Arc<RoleCell>>,
     /// What they may do by themselves.
@@ -110,6 +111,7 @@ pub struct Rights {
 /// What makes two keys' rights the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RightsSpec {
+    environment: String,
     pub(super) role: Option<String>,
     scopes: Vec<Scope>,
     ip_allow: Vec<IpNet>,
@@ -121,6 +123,7 @@ pub(super) struct RightsSpec {
 impl RightsSpec {
     pub(super) fn of(key: &Key) -> Self {
         Self {
+            environment: key.profile.environment.clone(),
             role: key.profile.role.clone(),
             scopes: key.profile.scopes.clone(),
             ip_allow: key.profile.ip_allow.clone(),
@@ -134,6 +137,7 @@ impl RightsSpec {
 impl Rights {
     pub(super) fn of(spec: &RightsSpec, role: Option<Arc<RoleCell>>) -> Self {
         Self {
+            environment: spec.environment.as_str().into(),
             role,
             scopes: spec.scopes.as_slice().into(),
             ip_allow: spec.ip_allow.as_slice().into(),

@@ -3,6 +3,7 @@
 //! Every commit is immediate (fsync), two-phase (a crash in the middle of a commit cannot be mistaken for a finished
 //! one) and leaves what a quick repair needs, so that a start after `kill -9` takes milliseconds.
 
+mod heal;
 mod open;
 mod tables;
 mod write;
@@ -12,9 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction,
-};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::record::{
     self, AuditRecord, Damage, KeyRecord, OwnerRecord, RoleRecord, TokenRecord, TombstoneRecord,
@@ -36,7 +35,7 @@ type OnCommit = Box<dyn Fn(Duration) + Send + Sync>;
 
 /// A store in one file.
 pub struct EmbeddedStore {
-    database: Database,
+    file: heal::OpenFile,
     path: PathBuf,
     store_id: u128,
     opening: u32,
@@ -84,8 +83,7 @@ impl EmbeddedStore {
     }
 
     fn read<T>(&self, run: impl FnOnce(&ReadTransaction) -> Outcome<T>) -> Result<T, StoreError> {
-        let read = || run(&self.database.begin_read()?);
-        read().map_err(|fault| self.error(&fault))
+        self.with_file(|database| run(&database.begin_read()?))
     }
 
     /// Tells `observe` how long each commit takes.
@@ -104,15 +102,15 @@ impl EmbeddedStore {
 
     /// Runs `run` in one transaction that is durable when this returns `Ok`, and did nothing when it returns `Err`.
     fn write<T>(&self, run: impl FnOnce(&WriteTransaction) -> Outcome<T>) -> Result<T, StoreError> {
-        let write = || {
-            let mut transaction = self.database.begin_write()?;
+        self.with_file(|database| {
+            let mut transaction = database.begin_write()?;
             transaction.set_two_phase_commit(true);
             transaction.set_quick_repair(true);
             let value = run(&transaction)?;
             self.commit_transaction(transaction)?;
+            self.file.takes_writes();
             Ok(value)
-        };
-        write().map_err(|fault: Fault| self.error(&fault))
+        })
     }
 }
 
@@ -130,8 +128,15 @@ impl Store for EmbeddedStore {
         self.opening
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        if self.file.is_well() {
+            return Ok(());
+        }
+        self.write(|transaction| set_meta_u64(transaction, REVISION, meta_u64(transaction, REVISION)?))
+    }
+
     fn commit(&self, change: &mut Change) -> Result<Revision, StoreError> {
-        self.write(|transaction| {
+        let revision = self.write(|transaction| {
             let revision = meta_u64(transaction, REVISION)? + 1;
             for write in &mut change.writes {
                 apply_write(transaction, write, revision)?;
@@ -139,7 +144,9 @@ impl Store for EmbeddedStore {
             append_audit(transaction, &change.audit)?;
             set_meta_u64(transaction, REVISION, revision)?;
             Ok(revision)
-        })
+        })?;
+        self.file.acknowledged(revision);
+        Ok(revision)
     }
 
     fn key(&self, id: KeyId) -> Result<Option<Key>, StoreError> {

@@ -136,13 +136,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// One turn of the background task: merges, lets the busiest keys' activity fade, and frees counters whose time
-    /// is over.
+    /// One turn of the background task: heals a store that failed, merges, lets the busiest keys' activity fade, and
+    /// frees counters whose time is over.
     ///
     /// # Errors
     /// The store's.
     pub fn turn(&self, now: Timestamp) -> Result<(), StoreError> {
         self.slab.grow_ahead();
+        self.store.check()?;
         self.merge()?;
         self.busy.lock().turn();
         // Once an hour is enough, for counters are of an hour.

@@ -82,7 +82,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "usage",
         ],
     ),
-    ("cli", &["app", "clock", "config", "demo", "key", "manage", "quantity", "store", "telemetry"]),
+    (
+        "cli",
+        &["app", "clock", "config", "demo", "document", "key", "manage", "quantity", "store", "telemetry"],
+    ),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

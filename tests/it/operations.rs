@@ -1,5 +1,6 @@
 //! The real binary: how it stops. How it starts, what it says and what it does at a hang-up are in the modules below.
 
+mod disk;
 mod log;
 mod refusals;
 mod reload;

@@ -11,9 +11,10 @@ use std::sync::Once;
 use redb::{Database, DatabaseError, ReadableTable, StorageError};
 
 use super::tables::{
-    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, ROLES, ROUTES, STORE_ID, TOKENS,
+    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, REVISION, ROLES, ROUTES, STORE_ID, TOKENS,
     TOMBSTONES, TOTALS,
 };
+use super::heal::OpenFile;
 use super::write::{meta_u64, set_meta_u64};
 use super::{EmbeddedStore, Fault};
 use crate::key::secret::{Algorithm, NewSecret, SecretHasher};
@@ -50,12 +51,14 @@ impl EmbeddedStore {
             Err(error) => return Err(io_error(error)),
         }
         let found = fs::metadata(path).map_err(io_error)?;
-        let database = open_database(path, found.len())?;
+        let verify = if found.len() <= VERIFY_BYTES { Verify::Pages } else { Verify::Head };
+        let database = open_file(path, verify)?;
         // A copy or a backup may have come back with more rights than the file was made with.
         if found.permissions().mode() & 0o7777 != MODE {
             fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(io_error)?;
         }
-        let mut store = Self { database, path: path.into(), store_id: 0, opening: 0, observer: None };
+        let file = OpenFile::new(database);
+        let mut store = Self { file, path: path.into(), store_id: 0, opening: 0, observer: None };
         let format = store.format()?;
         if format > NEWEST_FORMAT {
             return Err(StoreError::TooNew { path: path.into(), found: format, known: NEWEST_FORMAT });
@@ -108,15 +111,17 @@ impl EmbeddedStore {
 
     /// Counts this opening and makes the tables that an older version did not have.
     fn begin(&mut self) -> Result<(), StoreError> {
-        let (store_id, opening) = self.write(|transaction| {
+        let (store_id, opening, revision) = self.write(|transaction| {
             make_tables(transaction)?;
             let opening = meta_u64(transaction, OPENINGS)? + 1;
             set_meta_u64(transaction, OPENINGS, opening)?;
+            let revision = meta_u64(transaction, REVISION)?;
             let meta = transaction.open_table(META)?;
             let id = meta.get(STORE_ID)?.and_then(|value| value.value().first_chunk().copied());
-            Ok((id.map_or(0, u128::from_le_bytes), opening))
+            Ok((id.map_or(0, u128::from_le_bytes), opening, revision))
         })?;
         self.store_id = store_id;
+        self.file.acknowledged(revision);
         self.opening = u32::try_from(opening).unwrap_or(u32::MAX);
         Ok(())
     }
@@ -176,24 +181,43 @@ fn create(path: &Path) -> Result<(), StoreError> {
     fs::rename(&young, path).and_then(|()| sync_folder()).map_err(|e| io_error(path, &e))
 }
 
+/// Opens the file again after its disk failed, in a process that found it whole before.
+pub(super) fn open_again(path: &Path) -> Result<Database, StoreError> {
+    check_magic(path)?;
+    open_file(path, Verify::Head)
+}
+
+/// How much of a file is looked at when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verify {
+    /// What says where everything is.
+    Head,
+    /// Every page's checksum.
+    Pages,
+}
+
 /// Opens the file. redb answers most damage with an error, but may panic on some: that is damage too.
-fn open_database(path: &Path, size: u64) -> Result<Database, StoreError> {
+fn open_file(path: &Path, verify: Verify) -> Result<Database, StoreError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
-    builder.set_check_integrity_on_open(size <= VERIFY_BYTES);
+    builder.set_check_integrity_on_open(verify == Verify::Pages);
     let opened = quietly(|| builder.open(path));
     let corrupt = |cause: String| StoreError::Corrupt { path: path.into(), cause };
     match opened {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(StoreError::InUse { path: path.into() }),
-        Ok(Err(DatabaseError::Storage(StorageError::Io(error))))
-            if error.kind() == io::ErrorKind::PermissionDenied =>
-        {
+        Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) if !is_damage(error.kind()) => {
             Err(StoreError::Io { path: path.into(), cause: error.to_string() })
         }
         Ok(Err(error)) => Err(corrupt(format!("the store is damaged: {error}"))),
         Err(_) => Err(corrupt("the store is damaged".into())),
     }
+}
+
+/// Whether reading failed for what the file holds, and not for what holds the file.
+fn is_damage(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as K;
+    matches!(kind, K::InvalidData | K::InvalidInput | K::UnexpectedEof | K::Other)
 }
 
 thread_local! {
