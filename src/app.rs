@@ -165,7 +165,12 @@ pub fn build_with_clock(
     let gateway_addresses = addresses(&listeners)?;
     let (shutdown, stopping) = watch::channel(false);
     let (admin_shutdown, admin_stopping) = watch::channel(false);
-    let readiness = Readiness::new(gateway_addresses.clone(), connections.probe.clone(), stopping.clone());
+    let readiness = Readiness::new(
+        gateway_addresses.clone(),
+        connections.probe.clone(),
+        stopping.clone(),
+        Arc::clone(&core.store),
+    );
     let admin_address = admin_listener.local_addr()?;
     let state = AdminState {
         manage: Arc::clone(&core.manage),

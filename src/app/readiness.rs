@@ -1,6 +1,7 @@
-//! Whether the gateway is ready: proved by a request of our own to each of its ports.
+//! Whether the gateway is ready: proved by a request of our own to each of its ports, and by a store that takes writes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::admin::Ready;
+use crate::store::Store;
 
 /// How long a port has to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,18 +21,29 @@ pub(super) fn probe_head() -> Vec<u8> {
     format!("GET /{nonce:032x} HTTP/1.1\r\nhost: probe\r\n\r\n").into_bytes()
 }
 
-/// Looks at the gateway's ports from outside.
+/// Looks at the gateway's ports from outside, and at its store.
 #[derive(Debug)]
 pub(super) struct Readiness {
     addresses: Vec<SocketAddr>,
     probe: Vec<u8>,
     stopping: watch::Receiver<bool>,
+    store: Arc<dyn Store>,
 }
 
 impl Readiness {
-    pub(super) fn new(addresses: Vec<SocketAddr>, probe: Vec<u8>, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        addresses: Vec<SocketAddr>,
+        probe: Vec<u8>,
+        stopping: watch::Receiver<bool>,
+        store: Arc<dyn Store>,
+    ) -> Self {
         let addresses = addresses.into_iter().map(reachable).collect();
-        Self { addresses, probe, stopping }
+        Self { addresses, probe, stopping, store }
+    }
+
+    async fn store_takes_writes(&self) -> bool {
+        let store = Arc::clone(&self.store);
+        matches!(tokio::task::spawn_blocking(move || store.check()).await, Ok(Ok(())))
     }
 
     async fn answers(&self, address: SocketAddr) -> bool {
@@ -60,6 +73,10 @@ impl Ready for Readiness {
     async fn ready(&self) -> Result<(), String> {
         if *self.stopping.borrow() {
             return Err("the gateway is stopping".into());
+        }
+        if !self.store_takes_writes().await {
+            // Why is in the log: whoever asks here may be anybody.
+            return Err("the store takes no writes; keys are checked as they were".into());
         }
         for address in &self.addresses {
             if !self.answers(*address).await {

@@ -64,25 +64,35 @@ pub trait Group: Clone {
     fn in_use(manage: &Manage, name: &str) -> Option<String>;
 }
 
-/// The document that an edit starts from.
-fn editable<G: Group>(group: &G) -> Value {
-    let mut document = group.to_json();
-    if let Value::Object(fields) = &mut document {
-        for derived in ["name", "created_at", "updated_at"] {
-            fields.remove(derived);
-        }
+/// The fields that an edit starts from.
+fn editable<G: Group>(group: &G) -> Map<String, Value> {
+    let Value::Object(mut fields) = group.to_json() else { return Map::new() };
+    for derived in ["name", "created_at", "updated_at"] {
+        fields.shift_remove(derived);
     }
-    document
+    fields
 }
 
-fn read_group<G: Group>(name: String, document: &Value) -> Result<G, ManageError> {
+/// The audit log's and the records' name for it never changes.
+const FIXED: [Fixed; 1] = [("name", "cannot be changed; make another and give it to the keys")];
+
+fn read_group<G: Group>(name: String, document: &Value, faults: &mut Faults) -> Option<G> {
+    let mut fields = Fields::open(document, "", faults)?;
+    let group = G::read(name, &mut fields);
+    fields.finish();
+    group
+}
+
+/// A new one, whose name stands in the document.
+fn read_new<G: Group>(document: &Value) -> Result<G, Faults> {
     let mut faults = Faults::default();
-    let group = Fields::open(document, "", &mut faults).and_then(|mut fields| {
-        let group = G::read(name, &mut fields);
+    let read = Fields::open(document, "", &mut faults).and_then(|mut fields| {
+        let name = fields.require("name", slugs::slug);
+        let group = G::read(name.clone().unwrap_or_default(), &mut fields);
         fields.finish();
-        group
+        name.and(group)
     });
-    faults.or_else_all(group).map_err(ManageError::Invalid)
+    faults.or_else_all(read)
 }
 
 impl Manage {
@@ -113,28 +123,15 @@ impl Manage {
         self.audited(actor, G::ACTIONS[0], "", || {
             actor.needs(G::PERMISSIONS[0])?;
             actor.needs_all_owners()?;
-            let mut document = document.clone();
-            let name = document.as_object_mut().and_then(|fields| fields.shift_remove("name"));
-            let mut faults = Faults::default();
-            let name = match name.as_ref().map(slugs::slug) {
-                Some(Ok(name)) => name,
-                Some(Err(detail)) => {
-                    faults.add("/name", detail);
-                    return Err(ManageError::Invalid(faults));
-                }
-                None => {
-                    faults.add("/name", "is required");
-                    return Err(ManageError::Invalid(faults));
-                }
-            };
+            let group = read_new::<G>(document).map_err(ManageError::Invalid)?;
             let _writer = self.writer.lock();
-            if G::table(self).read().contains_key(&name) {
+            if G::table(self).read().contains_key(group.name()) {
                 return Err(ManageError::Conflict(format!(
-                    "the {} {name:?} exists; edit it instead",
-                    G::KIND
+                    "the {} {:?} exists; edit it instead",
+                    G::KIND,
+                    group.name()
                 )));
             }
-            let group = read_group::<G>(name, &document)?;
             self.commit_group(actor, None, Some(group))
         })
     }
@@ -155,14 +152,10 @@ impl Manage {
             actor.needs_all_owners()?;
             let _writer = self.writer.lock();
             let before = self.present::<G>(name, if_match)?;
-            let mut document = editable(&before);
-            if !patch.is_object() {
-                let mut faults = Faults::default();
-                faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
-                return Err(ManageError::Invalid(faults));
-            }
-            profile::merge_patch(&mut document, patch);
-            let after = read_group::<G>(name.to_owned(), &document)?;
+            let mut faults = Faults::default();
+            let after = patch::patched(editable(&before), patch, &FIXED, &mut faults)
+                .and_then(|document| read_group::<G>(name.to_owned(), &document, &mut faults));
+            let after = faults.or_else_all(after).map_err(ManageError::Invalid)?;
             self.commit_group(actor, Some(&before), Some(after))
         })
     }

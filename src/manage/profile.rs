@@ -6,7 +6,6 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Timestamp;
-use crate::document::entries::pointer_segment;
 use crate::document::{self, Faults, Fields, rates, slugs};
 use crate::key::Profile;
 use crate::key::quota::{QuotaSpec, Window};
@@ -36,7 +35,7 @@ const MAX_CONCURRENT: u64 = 1_000_000;
 /// The environment of a key that names none.
 const DEFAULT_ENVIRONMENT: &str = "live";
 /// What no edit can change, and what to do instead: named, rather than called unknown.
-const FIXED: [(&str, &str); 3] = [
+const FIXED: [Fixed; 3] = [
     ("environment", "is part of the secret and cannot be changed; create a key for the other environment"),
     ("secret", "cannot be set; rotate the key to get a new one"),
     ("status", "is derived; use enable, disable or revoke"),
@@ -143,25 +142,8 @@ pub fn write(profile: &Profile) -> Map<String, Value> {
 /// Every fault, fields that no edit can change among them.
 pub fn patched(profile: &Profile, patch: &Value, rules: &Rules<'_>) -> Result<Profile, Faults> {
     let mut faults = Faults::default();
-    let Value::Object(patch) = patch else {
-        faults.add("", format!("must be an object, not {}", document::kind_of(patch)));
-        return Err(faults);
-    };
-    let fields = write(profile);
-    let mut changes = Map::new();
-    for (name, value) in patch {
-        if let Some((_, why)) = FIXED.iter().find(|(fixed, _)| fixed == name) {
-            faults.add(format!("/{name}"), *why);
-        } else if value.is_null() && !fields.contains_key(name) {
-            // The merge would drop it, and a misspelt field with it.
-            faults.add(format!("/{}", pointer_segment(name)), "unknown field");
-        } else {
-            changes.insert(name.clone(), value.clone());
-        }
-    }
-    let mut document = Value::Object(fields);
-    merge_patch(&mut document, &Value::Object(changes));
-    let read = read_into(&document, rules, &mut faults);
+    let read = patch::patched(write(profile), patch, &FIXED, &mut faults)
+        .and_then(|document| read_into(&document, rules, &mut faults));
     faults.or_else_all(read)
 }
 
@@ -173,25 +155,6 @@ pub fn limit_json(spec: &crate::key::RateSpec) -> Value {
         "window": format_duration(spec.window),
         "burst": spec.burst(),
     })
-}
-
-/// Applies a merge patch (RFC 7396) to a document: null takes a field away, objects are merged, all else replaces.
-pub fn merge_patch(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        target.clone_from(patch);
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(fields) = target else { return };
-    for (name, value) in patch {
-        if value.is_null() {
-            fields.remove(name);
-        } else {
-            merge_patch(fields.entry(name).or_insert(Value::Null), value);
-        }
-    }
 }
 
 fn not_blank(text: String) -> Result<String, String> {
@@ -311,21 +274,5 @@ mod tests {
                 "/scopes/1"
             ]
         );
-    }
-
-    #[test]
-    fn merge_patches_follow_the_rfc() {
-        // RFC 7396 appendix A, a few of the cases.
-        let cases = [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
-        ];
-        for (mut target, patch, expected) in cases {
-            merge_patch(&mut target, &patch);
-            assert_eq!(target, expected);
-        }
     }
 }
