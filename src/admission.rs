@@ -17,8 +17,8 @@ use http::HeaderMap;
 
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::Access;
+use crate::key::Key;
 use crate::key::secret::{Presented, SecretHasher};
-use crate::key::{Key, Superseded};
 use crate::limit::{Cells, Entered, Rate, Standing};
 use crate::snapshot::{Entry, Found, Grant, Snapshot};
 use crate::usage::quota::Quotas;
@@ -62,7 +62,6 @@ pub enum Passage {
 #[derive(Debug)]
 pub struct Permit {
     found: Found,
-    retiring: Option<Superseded>,
     standings: Vec<Standing>,
 }
 
@@ -75,11 +74,6 @@ impl Permit {
     /// The key and which of its secrets was used.
     pub fn found(&self) -> &Found {
         &self.found
-    }
-
-    /// Set where the secret used was rotated away and its grace still runs.
-    pub fn retiring(&self) -> Option<Superseded> {
-        self.retiring
     }
 
     /// Where the key stands with its limits, after this request.
@@ -200,7 +194,7 @@ impl Limits<'_> {
         if live.in_flight.enter(entry.rights.max_concurrent) == Entered::Full {
             return Err(Denial::TooManyConcurrent(entry.rights.max_concurrent.map_or(0, Into::into)));
         }
-        let mut permit = Permit { found: self.found.clone(), retiring: None, standings: Vec::new() };
+        let mut permit = Permit { found: self.found.clone(), standings: Vec::new() };
         if let Some(denial) = too_large(request) {
             return Err(denial);
         }
@@ -215,7 +209,6 @@ impl Limits<'_> {
             }
         }
         permit.standings.extend(self.quotas.standings(entry, self.now.wall));
-        permit.retiring = entry.superseded(self.found.version);
         Ok(permit)
     }
 

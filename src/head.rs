@@ -20,6 +20,9 @@ use memchr::{memchr, memchr_iter};
 pub use fault::{FaultKind, HeadFault};
 pub use fields::{MAX_CONNECTION_OPTIONS, MAX_FIELDS};
 
+/// Bytes of a request target, at most: more is no URI for the server's parser.
+const MAX_TARGET_BYTES: usize = 65_534;
+
 /// A request head that can be read in one way only. The ranges are into the bytes that [`check`] was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
@@ -99,6 +102,13 @@ pub(crate) const fn is_target_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7E) && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\')
 }
 
+/// Whether these may be the bytes of a request target. A backtick may stand in a query, where browsers leave it as it
+/// is; in a path the server's parser takes it for an error, and its answer would not be ours.
+fn is_target(target: &[u8]) -> bool {
+    let path = &target[..memchr(b'?', target).unwrap_or(target.len())];
+    target.iter().all(|&byte| is_target_byte(byte)) && memchr(b'`', path).is_none()
+}
+
 /// The lines of a head, one after the other.
 struct Lines<'a> {
     head: &'a [u8],
@@ -137,7 +147,8 @@ fn request_line(line: &[u8]) -> Result<RequestLine, HeadFault> {
         _ => return Err(HeadFault::Version),
     };
     match &line[target.clone()] {
-        [b'/', rest @ ..] if rest.iter().all(|&byte| is_target_byte(byte)) => {}
+        [b'/', ..] if length > MAX_TARGET_BYTES => return Err(HeadFault::TargetTooLong),
+        bytes @ [b'/', ..] if is_target(bytes) => {}
         [b'/', ..] => return Err(HeadFault::TargetByte),
         _ => return Err(HeadFault::TargetForm),
     }

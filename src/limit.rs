@@ -36,15 +36,18 @@ struct LimitId {
 enum Origin {
     /// The key itself, or its role.
     Key,
+    /// The key itself, or its role, before an edit took the limit away.
+    Former,
     /// A route's default; the number is a hash of the route's label.
     Route(u32),
 }
 
 impl LimitId {
     /// Whether a limit that is new to the key continues `other`'s count: an edit that gives a key a limit in place of
-    /// its route's default of the same name (or takes it away again) keeps what was spent.
+    /// its route's default of the same name (or takes it away again) keeps what was spent. Two routes count apart.
     fn succeeds(self, other: Self) -> bool {
-        self.name == other.name && (self.origin == Origin::Key) != (other.origin == Origin::Key)
+        let routes = matches!((self.origin, other.origin), (Origin::Route(_), Origin::Route(_)));
+        self.name == other.name && !routes
     }
 }
 
@@ -179,11 +182,13 @@ impl Cells {
 
     /// Gives one request back to each rate.
     pub fn refund(&self, rates: &[Rate]) {
+        let cells = self.0.read();
         for rate in rates {
-            self.with_cell(rate, Monotonic::default(), |cell| {
+            // A state that an edit has taken away or rescaled in between keeps the request.
+            if let Some(cell) = cells.iter().find(|cell| cell.is_for(rate)) {
                 let give_back = |tat: u64| Some(tat.saturating_sub(rate.emission));
                 let _ = cell.tat.fetch_update(Ordering::AcqRel, Ordering::Acquire, give_back);
-            });
+            }
         }
     }
 
@@ -199,11 +204,19 @@ impl Cells {
         rates.iter().map(standing).collect()
     }
 
-    /// Brings the states of `rates` to their present parameters, so that an edit holds from this moment.
+    /// Brings the states to the rates that are the key's own from now on, so that an edit holds from this moment.
     pub fn rescale(&self, rates: &[Rate], now: Monotonic) {
+        let mut cells = self.0.write();
+        let ends = |cell: &Cell| cell.id.origin == Origin::Key && rates.iter().all(|rate| rate.id != cell.id);
+        while let Some(index) = cells.iter().position(ends) {
+            let ended = cells.swap_remove(index);
+            // A route's default goes on from here, unless more of it was spent.
+            cells.retain(|cell| !ended.id.succeeds(cell.id) || cell.spent(now) > ended.spent(now));
+            cells.push(Cell { id: LimitId { origin: Origin::Former, ..ended.id }, ..ended });
+        }
         for rate in rates {
-            if self.0.read().iter().any(|cell| cell.id.name == rate.id.name) {
-                self.with_cell(rate, now, |_| ());
+            if cells.iter().any(|cell| cell.id.name == rate.id.name) {
+                bring(&mut cells, rate, now);
             }
         }
     }
@@ -225,25 +238,41 @@ impl Cells {
     fn with_cell<T>(&self, rate: &Rate, now: Monotonic, look: impl FnOnce(&Cell) -> T) -> T {
         {
             let cells = self.0.read();
-            let found = cells.iter().find(|cell| cell.id == rate.id);
-            if let Some(cell) = found.filter(|cell| cell.emission.load(Ordering::Acquire) == rate.emission) {
+            if let Some(cell) = cells.iter().find(|cell| cell.is_for(rate)) {
                 return look(cell);
             }
         }
-        let mut cells = self.0.write();
-        let index = cells.iter().position(|cell| cell.id == rate.id).unwrap_or_else(|| {
-            let before = cells.iter().filter(|cell| rate.id.succeeds(cell.id));
-            let before = before.max_by_key(|cell| cell.tat.load(Ordering::Acquire));
-            let cell = Cell::after(before, rate);
-            cells.push(cell);
-            cells.len() - 1
-        });
-        cells[index].rescale(rate, now);
-        look(&cells[index])
+        look(bring(&mut self.0.write(), rate, now))
     }
 }
 
+/// The rate's cell, brought to the rate's present parameters. A new one continues the one whose place it takes.
+fn bring<'c>(cells: &'c mut Vec<Cell>, rate: &Rate, now: Monotonic) -> &'c Cell {
+    let index = cells.iter().position(|cell| cell.id == rate.id).unwrap_or_else(|| {
+        let before = cells.iter().filter(|cell| rate.id.succeeds(cell.id));
+        let cell = Cell::after(before.max_by_key(|cell| cell.spent(now)), rate);
+        if rate.id.origin == Origin::Key {
+            cells.retain(|cell| cell.id != LimitId { origin: Origin::Former, ..rate.id });
+        }
+        cells.push(cell);
+        cells.len() - 1
+    });
+    cells[index].rescale(rate, now);
+    &cells[index]
+}
+
 impl Cell {
+    /// Whether it is the rate's, with the rate's present parameters.
+    fn is_for(&self, rate: &Rate) -> bool {
+        self.id == rate.id && self.emission.load(Ordering::Acquire) == rate.emission
+    }
+
+    /// How much of its limit is spent at `now`, in millionths of a request.
+    fn spent(&self, now: Monotonic) -> u128 {
+        let ahead = u128::from(self.tat.load(Ordering::Acquire).saturating_sub(now.as_nanos()));
+        ahead * 1_000_000 / u128::from(self.emission.load(Ordering::Acquire).max(1))
+    }
+
     /// A new cell, with the state of the one whose place it takes, if there is one.
     fn after(before: Option<&Self>, rate: &Rate) -> Self {
         let (emission, tat) = before.map_or((rate.emission, 0), |cell| {
@@ -256,12 +285,12 @@ impl Cell {
     /// much smaller limit does not lock its key out for longer than the limit itself would.
     fn rescale(&self, rate: &Rate, now: Monotonic) {
         let old = self.emission.swap(rate.emission, Ordering::AcqRel);
-        if old == rate.emission {
-            return;
-        }
         let ahead = u128::from(self.tat.load(Ordering::Acquire).saturating_sub(now.as_nanos()));
         let most = u128::from(rate.burst.get()) * u128::from(rate.emission);
         let scaled = (ahead * u128::from(rate.emission) / u128::from(old.max(1))).min(most);
+        if ahead == 0 || (old == rate.emission && scaled == ahead) {
+            return;
+        }
         let tat = now.as_nanos().saturating_add(u64::try_from(scaled).unwrap_or(u64::MAX));
         self.tat.store(tat, Ordering::Release);
     }

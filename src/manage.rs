@@ -10,6 +10,7 @@ pub mod import;
 mod index;
 pub mod keys;
 pub mod list;
+mod patch;
 mod permission;
 pub mod profile;
 pub mod tokens;
@@ -244,7 +245,7 @@ impl Manage {
         if !after.profile.quotas.is_empty() {
             // A quota that is new counts what its window saw, up to the last request.
             self.ledger.merge()?;
-            self.quotas.seed(&after, self.store.as_ref(), self.now())?;
+            self.quotas.seed_added(deed.before, &after, self.store.as_ref(), self.now())?;
         }
         let draft = self.draft(&Deed { after: Some(&after), ..*deed }, after.id);
         let mut change = Change { writes: vec![Write::PutKey(Box::new(after))], audit: vec![draft] };

@@ -18,12 +18,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, Version, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::timeout;
 
 use crate::admission::denial::{Connection, Denial};
 use crate::admission::{self, Judge, Moment, Passage, Refusal};
@@ -34,6 +35,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::request_id;
 use crate::routes::target::CheckedTarget;
 use crate::usage::ledger::Ledger;
+use connection::{LINGER, LINGER_BYTES};
 use context::Context;
 use forward::{Origin, Trust};
 use reply::Reply;
@@ -105,7 +107,8 @@ impl KeyedProxy {
         standings: &[Standing],
     ) -> Result<()> {
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
-        let reply = reply::denied(denial, format, &ctx.request_id, standings);
+        let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
+        reply.headers.extend(reply::retirement_headers(ctx.retiring()));
         ctx.ends(denial.outcome(), reply.status);
         ctx.settle();
         write_reply(session, reply).await
@@ -161,7 +164,27 @@ async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
     if !no_body {
         session.write_response_body(Some(reply.body), true).await?;
     }
+    linger(session).await;
     Ok(())
+}
+
+/// Reads the body that a refused client still sends, for a while, so that the client gets to see the answer. One that
+/// asked first (RFC 9110 section 10.1.1) sends none.
+async fn linger(session: &mut Session) {
+    if session.req_header().headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let drain = async {
+        let mut left = LINGER_BYTES;
+        while let Ok(Some(bytes)) = session.downstream_session.read_request_body().await {
+            left = left.saturating_sub(bytes.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever sends on after this does not wait for an answer.
+    let _ = timeout(LINGER, drain).await;
 }
 
 /// Whether the answer with this head has no body, so that no body filter will see its end.
@@ -204,13 +227,14 @@ impl ProxyHttp for KeyedProxy {
         let (Some(_), Some(route)) = (&ctx.passage, &ctx.route) else {
             return Error::e_explain(ErrorType::InternalError, "no passage");
         };
-        let upgrade = session.req_header().headers.contains_key(header::UPGRADE);
-        let traffic = if upgrade { Traffic::Upgrade } else { Traffic::Plain };
-        let Some((chosen, peer)) = route.upstream.choose(traffic) else {
+        let traffic =
+            if request::is_websocket(session.req_header()) { Traffic::Upgrade } else { Traffic::Plain };
+        let Some((chosen, peer)) = route.upstream.choose(traffic, &ctx.failed) else {
             return Error::e_explain(NO_TARGET, "no target has an address");
         };
         ctx.chosen = Some(chosen);
-        ctx.tries += 1;
+        // A further try sends the body from its beginning.
+        ctx.body_bytes = 0;
         ctx.upstream_begins();
         Ok(Box::new(peer))
     }
@@ -234,11 +258,15 @@ impl ProxyHttp for KeyedProxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        if session.was_upgraded() {
+            // What goes through a tunnel is no body.
+            return Ok(());
+        }
         ctx.body_bytes += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let most = ctx.route.as_ref().and_then(|route| route.policy.max_body);
         if most.is_some_and(|most| ctx.body_bytes > most.get()) {
@@ -258,16 +286,25 @@ impl ProxyHttp for KeyedProxy {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !request::is_websocket(session.req_header())
+        {
+            // Nobody asked for it, and what follows would be nobody's answer.
+            return Err(Error::create(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, None, None));
+        }
+        forward::clean_answer(response);
+        let chunked = response.headers.contains_key(header::TRANSFER_ENCODING);
+        if chunked && session.req_header().version == Version::HTTP_10 {
+            // It knows no chunks (RFC 9112 section 6.1): its answer ends where the connection does.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
+        }
         ctx.upstream_answers();
         ctx.status = Some(response.status);
         response.insert_header(reply::REQUEST_ID, ctx.request_id.as_str())?;
         if let Some(Passage::Keyed(permit)) = &ctx.passage {
-            for (name, value) in reply::limit_headers(permit.standings()) {
+            let limits = reply::limit_headers(permit.standings());
+            for (name, value) in limits.into_iter().chain(reply::retirement_headers(ctx.retiring())) {
                 response.insert_header(name, value)?;
-            }
-            if let Some(end) = permit.retiring() {
-                response.insert_header("deprecation", format!("@{}", end.at.as_secs()))?;
-                response.insert_header("sunset", end.not_after.to_http_date())?;
             }
         }
         if ends_with_head(session, response) {
@@ -298,7 +335,8 @@ impl ProxyHttp for KeyedProxy {
     ) -> Box<Error> {
         // Nothing was sent, so another target may be tried: it cannot run twice.
         let targets = ctx.route.as_ref().map_or(1, |route| route.upstream.targets());
-        error.set_retry(ctx.tries < targets.min(MAX_TRIES));
+        ctx.failed.extend(ctx.chosen.take().map(|chosen| chosen.index));
+        error.set_retry(ctx.failed.len() < targets.min(MAX_TRIES));
         error
     }
 
@@ -332,6 +370,8 @@ impl ProxyHttp for KeyedProxy {
             }
             None => {}
         }
+        // Before the connection is closed: whoever sees its end finds the request counted.
+        ctx.settle();
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 

@@ -21,6 +21,8 @@ pub enum HeadFault {
     TargetForm,
     /// The target has a byte that must be percent-encoded.
     TargetByte,
+    /// The target is longer than any URI.
+    TargetTooLong,
     /// A field goes on over a second line.
     Folded,
     /// A field name is not a token directly followed by a colon.
@@ -77,6 +79,7 @@ impl HeadFault {
             | Self::Version
             | Self::TargetForm
             | Self::TargetByte
+            | Self::TargetTooLong
             | Self::Folded
             | Self::FieldName
             | Self::FieldValue
@@ -108,6 +111,7 @@ impl HeadFault {
             Self::Version => "The protocol version is neither HTTP/1.1 nor HTTP/1.0.",
             Self::TargetForm => "The request target does not start with a slash.",
             Self::TargetByte => "The request target has a character that must be percent-encoded.",
+            Self::TargetTooLong => "The request target has more than 65534 bytes.",
             Self::Folded => "A header field goes on over a second line.",
             Self::FieldName => "A header field name is not a token directly followed by a colon.",
             Self::FieldValue => "A header field value has a control character.",

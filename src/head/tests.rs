@@ -130,7 +130,7 @@ fn each_target_byte_is_visible_ascii_and_unambiguous() {
         let expected = match byte {
             b' ' => Some(HeadFault::Version),
             b'\n' => Some(HeadFault::BareLineFeed),
-            0..=0x1F | 0x7F..=0xFF | b'"' | b'#' | b'<' | b'>' | b'\\' => Some(HeadFault::TargetByte),
+            0..=0x1F | 0x7F..=0xFF | b'"' | b'#' | b'<' | b'>' | b'\\' | b'`' => Some(HeadFault::TargetByte),
             _ => None,
         };
         assert_eq!(fault(&bytes), expected, "{byte:#x}");
@@ -140,11 +140,15 @@ fn each_target_byte_is_visible_ascii_and_unambiguous() {
 /// Otherwise the server would answer, and we could not say why.
 #[test]
 fn what_passes_is_a_uri_for_the_server_too_unchanged() {
-    let all: String = (0_u8..0x80).filter(|&byte| is_target_byte(byte)).map(char::from).collect();
-    for target in [format!("/{all}"), format!("/?{all}")] {
-        let parsed: http::uri::PathAndQuery = target.parse().unwrap();
-        assert_eq!(parsed.as_str(), target);
+    let long = "x".repeat(MAX_TARGET_BYTES - 1);
+    let each = (0..=0x7F_u8).map(char::from).flat_map(|c| [format!("/{c}"), format!("/?{c}")]);
+    for target in each.chain([format!("/{long}"), format!("/{long}x")]) {
+        let passes = line_fault(&format!("GET {target} HTTP/1.1")).is_none();
+        let parsed = target.parse::<http::uri::PathAndQuery>().ok();
+        assert!(!passes || parsed.is_some_and(|parsed| parsed.as_str() == target), "{target:?}");
     }
+    assert_eq!(line_fault(&format!("GET /{long}x HTTP/1.1")), Some(HeadFault::TargetTooLong));
+    assert_eq!(line_fault("GET /?` HTTP/1.1"), None);
 }
 
 #[test]

@@ -6,11 +6,11 @@ mod role;
 use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::profile;
-use super::{Actor, Manage, ManageError, Permission};
-use crate::document::{self, Faults, Fields, slugs};
+use super::patch::{self, Fixed};
+use super::{Actor, Manage, ManageError, Permission, profile};
+use crate::document::{Faults, Fields, slugs};
 use crate::key::group::{Owner, Role};
 use crate::key::{Key, Status};
 use crate::store::{Change, Store, StoreError, Write, audit};

@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
+use super::patch::{self, Fixed};
 use crate::clock::Timestamp;
 use crate::document::{self, Faults, Fields, rates, slugs};
 use crate::key::Profile;

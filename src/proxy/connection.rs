@@ -28,9 +28,9 @@ use crate::request_id;
 /// Read at once while a head arrives.
 const READ_BYTES: usize = 2 << 10;
 /// How long a refused client is read from, so that it gets to see the answer.
-const LINGER: Duration = Duration::from_millis(500);
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// How much of it is read.
-const LINGER_BYTES: usize = 256 << 10;
+pub(super) const LINGER_BYTES: usize = 256 << 10;
 /// The answer to the probe by which `/readyz` proves that this port answers.
 const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
@@ -151,10 +151,10 @@ impl Connections {
     async fn read_to_end(&self, stream: &mut Stream, buffer: &mut BytesMut) -> Option<Incoming> {
         let mut looked = 0;
         loop {
-            // A server should pass over one empty line before a request (RFC 9112 section 2.2).
-            let blank = head::skip_blank(buffer);
-            if blank > 0 && looked == 0 {
-                buffer.advance(blank);
+            // A server should pass over empty lines before a request (RFC 9112 section 2.2).
+            while head::skip_blank(buffer) > 0 {
+                buffer.advance(head::skip_blank(buffer));
+                looked = 0;
             }
             let end = head::find_end(buffer, looked);
             if end.unwrap_or(buffer.len()) > self.bounds.max_head {

@@ -12,6 +12,7 @@ use super::upstream::Chosen;
 use crate::admission::Passage;
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::AccessLog;
+use crate::key::{Superseded, VersionState};
 use crate::metrics::NO_ROUTE;
 use crate::outcome::Outcome;
 use crate::snapshot::Found;
@@ -37,8 +38,8 @@ pub struct Context {
     pub found: Option<Found>,
     /// Where it was forwarded to.
     pub chosen: Option<Chosen>,
-    /// How often a target was chosen.
-    pub tries: usize,
+    /// The targets that it got no connection to.
+    pub failed: Vec<usize>,
     /// Bytes of its body so far.
     pub body_bytes: u64,
     /// The status that the client was sent.
@@ -71,7 +72,7 @@ impl Context {
             passage: None,
             found: None,
             chosen: None,
-            tries: 0,
+            failed: Vec::new(),
             body_bytes: 0,
             status: None,
             upstream_began: None,
@@ -84,6 +85,13 @@ impl Context {
     /// When it began, for rates.
     pub fn started(&self) -> Monotonic {
         self.started
+    }
+
+    /// How the secret that was used ends, where it was rotated away and its grace still runs.
+    pub fn retiring(&self) -> Option<Superseded> {
+        let found = self.found.as_ref()?;
+        let end = found.entry.superseded(found.version)?;
+        (end.state(self.received) == VersionState::Retiring).then_some(end)
     }
 
     /// Notes how it ends.

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderName, HeaderValue};
-use pingora::http::RequestHeader;
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::reply::REQUEST_ID;
 use super::routing::Route;
 use crate::admission::credential;
 use crate::admission::{Passage, Permit};
@@ -20,12 +21,14 @@ const OWNER: HeaderName = HeaderName::from_static("x-portcullis-owner");
 const ENVIRONMENT: HeaderName = HeaderName::from_static("x-portcullis-environment");
 const SCOPES: HeaderName = HeaderName::from_static("x-portcullis-scopes");
 const IDENTITY_REQUEST_ID: HeaderName = HeaderName::from_static("x-portcullis-request-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What identity headers start with, in lower case, `_` being read as `-`.
+/// What identity headers start with.
 const IDENTITY_PREFIX: &[u8] = b"x-portcullis-";
 
 /// Where the request came from.
@@ -69,8 +72,15 @@ pub fn rewrite(
         set_identity(request, permit)?;
     }
     request.insert_header(IDENTITY_REQUEST_ID, request_id)?;
+    if request.headers.contains_key(REQUEST_ID) {
+        // What was not sane enough for our answer and log is not sane enough for the upstream's.
+        request.insert_header(REQUEST_ID, request_id)?;
+    }
     if let Some(host) = &route.upstream.host {
         request.insert_header(HOST, host.clone())?;
+    } else if !request.headers.contains_key(HOST) {
+        // HTTP/1.0 needs none; what is forwarded is HTTP/1.1, which does (RFC 9112 section 3.2).
+        request.insert_header(HOST, "")?;
     }
     for header in &route.upstream.set_headers {
         request.insert_header(header.name.clone(), header.value.clone())?;
@@ -78,14 +88,41 @@ pub fn rewrite(
     Ok(())
 }
 
-/// Takes away every header that a careless upstream could take for one of ours: servers that turn `_` into `-` exist.
+/// Takes the fields of the upstream's connection out of its answer (RFC 9110 section 7.6.1). `Connection` itself is
+/// Pingora's to write, and in a 101 it is part of the answer.
+pub fn clean_answer(response: &mut ResponseHeader) {
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let options =
+        response.headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    let named = options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok());
+    let named: Vec<HeaderName> =
+        named.filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING).collect();
+    for name in named.iter().chain(&[KEEP_ALIVE, PROXY_CONNECTION]) {
+        response.remove_header(name);
+    }
+}
+
+/// Takes away every header that a careless upstream could take for one of ours.
 fn strip_identity(request: &mut RequestHeader) {
-    let forged = |name: &HeaderName| {
-        let name = name.as_str().as_bytes();
-        let same = |(byte, wanted): (&u8, &u8)| *byte == *wanted || (*byte == b'_' && *wanted == b'-');
-        name.len() >= IDENTITY_PREFIX.len() && name.iter().zip(IDENTITY_PREFIX).all(same)
-    };
-    let names: Vec<HeaderName> = request.headers.keys().filter(|name| forged(name)).cloned().collect();
+    strip(request, |name| {
+        name.len() >= IDENTITY_PREFIX.len() && reads_as(&name[..IDENTITY_PREFIX.len()], IDENTITY_PREFIX)
+    });
+}
+
+/// Whether a server that hands headers on as variables, where only letters and digits are themselves, would take one
+/// name for the other. `wanted` is in lower case, as names are here.
+fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
+    let same =
+        |(byte, wanted): (&u8, &u8)| byte == wanted || (*wanted == b'-' && !byte.is_ascii_alphanumeric());
+    name.len() == wanted.len() && name.iter().zip(wanted).all(same)
+}
+
+/// Takes away the headers with such names.
+fn strip(request: &mut RequestHeader, unwanted: impl Fn(&[u8]) -> bool) {
+    let names = request.headers.keys().filter(|name| unwanted(name.as_str().as_bytes()));
+    let names: Vec<HeaderName> = names.cloned().collect();
     for name in names {
         request.remove_header(&name);
     }
@@ -101,7 +138,8 @@ fn set_forwarded(request: &mut RequestHeader, origin: Origin) {
     };
     let chain = before.map_or(peer.clone(), |before| format!("{before}, {peer}"));
     if origin.trust == Trust::Client {
-        request.remove_header(&FORWARDED);
+        let ours = [FORWARDED, FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST];
+        strip(request, |name| ours.iter().any(|ours| reads_as(name, ours.as_str().as_bytes())));
     }
     let keep = |request: &RequestHeader, name: &HeaderName| {
         origin.trust == Trust::Proxy && request.headers.contains_key(name)
@@ -111,11 +149,10 @@ fn set_forwarded(request: &mut RequestHeader, origin: Origin) {
     if !keep(request, &FORWARDED_PROTO) {
         let _ = request.insert_header(FORWARDED_PROTO, origin.scheme);
     }
-    if !keep(request, &FORWARDED_HOST) {
-        match host {
-            Some(host) => drop(request.insert_header(FORWARDED_HOST, host)),
-            None => drop(request.remove_header(&FORWARDED_HOST)),
-        }
+    if let Some(host) = host
+        && !keep(request, &FORWARDED_HOST)
+    {
+        let _ = request.insert_header(FORWARDED_HOST, host);
     }
 }
 
@@ -225,11 +262,19 @@ mod tests {
     #[test]
     fn forged_identity_is_taken_away_in_every_spelling() {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for name in ["X-Portcullis-Key-Id", "x_portcullis_key_id", "X-PORTCULLIS_OWNER", "x-portcullis-new"] {
+        for name in [
+            "X-Portcullis-Key-Id",
+            "x_portcullis_key_id",
+            "X-PORTCULLIS_OWNER",
+            "x.portcullis~new",
+            "x-portcullis-",
+        ] {
             request.append_header(name, "forged").unwrap();
         }
-        request.append_header("x-portcullisx", "mine").unwrap();
+        for name in ["x-portcullisx", "x-portcullis", "my-x-portcullis-key-id"] {
+            request.append_header(name, "mine").unwrap();
+        }
         strip_identity(&mut request);
-        assert_eq!(request.headers.len(), 1);
+        assert_eq!(request.headers.len(), 3);
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::admission::denial::{Connection, Denial};
 use crate::config::ErrorFormat;
+use crate::key::Superseded;
 use crate::limit::Standing;
 
 /// An answer of the gateway's own, ready to be written on any connection.
@@ -22,6 +23,8 @@ pub struct Reply {
 }
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+const SUNSET: HeaderName = HeaderName::from_static("sunset");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// The ID that a log line and an answer share.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -103,6 +106,14 @@ pub fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, HeaderValue)> {
     let value = |text: String| HeaderValue::try_from(text).ok();
     let policy = value(policy).map(|value| (RATE_LIMIT_POLICY, value));
     policy.into_iter().chain(value(limit).map(|value| (RATE_LIMIT, value))).collect()
+}
+
+/// `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), which every answer to a retiring secret has.
+pub fn retirement_headers(retiring: Option<Superseded>) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(end) = retiring else { return Vec::new() };
+    let value = |name: HeaderName, text: String| HeaderValue::try_from(text).ok().map(|value| (name, value));
+    let deprecation = value(DEPRECATION, format!("@{}", end.at.as_secs()));
+    deprecation.into_iter().chain(value(SUNSET, end.not_after.to_http_date())).collect()
 }
 
 impl Reply {

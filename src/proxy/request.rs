@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, Method};
+use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::{HeaderMap, Method, Version};
 use ipnet::IpNet;
+use pingora::http::RequestHeader;
 
 use super::routing::{Route, Routing};
 use crate::admission::denial::Denial;
@@ -73,6 +74,13 @@ pub fn route(
 /// The length that the head says of the body.
 pub fn declared_body(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the request asks for a WebSocket, the only upgrade that is forwarded.
+pub fn is_websocket(head: &RequestHeader) -> bool {
+    let asked = head.headers.get(UPGRADE);
+    head.version == Version::HTTP_11
+        && asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 #[cfg(test)]

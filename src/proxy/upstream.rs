@@ -48,11 +48,15 @@ pub struct Target {
 
 /// A target that a request goes to. Counts as running until it is dropped.
 #[derive(Debug)]
-pub struct Chosen(Arc<Target>);
+pub struct Chosen {
+    target: Arc<Target>,
+    /// Its index among the upstream's targets.
+    pub index: usize,
+}
 
 impl Drop for Chosen {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.target.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -115,38 +119,42 @@ impl Upstream {
         self.targets.len()
     }
 
-    /// Chooses a target and says how to connect to it. `None` where no target has an address.
-    pub fn choose(&self, traffic: Traffic) -> Option<(Chosen, HttpPeer)> {
-        let target = match self.balance {
-            Balance::RoundRobin => self.next_in_turn(),
-            Balance::LeastConnections => self.least_busy(),
+    /// Chooses a target that is none of `failed`, and says how to connect to it. `None` where no such target has an
+    /// address.
+    pub fn choose(&self, traffic: Traffic, failed: &[usize]) -> Option<(Chosen, HttpPeer)> {
+        let index = match self.balance {
+            Balance::RoundRobin => self.next_in_turn(failed),
+            Balance::LeastConnections => self.least_busy(failed),
         }?;
+        let target = self.targets.get(index)?;
         let address = **target.resolved.load().as_ref()?;
         target.running.fetch_add(1, Ordering::Relaxed);
-        Some((Chosen(Arc::clone(target)), self.peer(address, traffic)))
+        Some((Chosen { target: Arc::clone(target), index }, self.peer(address, traffic)))
     }
 
-    fn next_in_turn(&self) -> Option<&Arc<Target>> {
-        let known = |offset: usize| {
-            let turn = self.turns.get(offset % self.turns.len())?;
-            self.targets.get(*turn).filter(|target| target.resolved.load().is_some())
-        };
+    /// Whether the target may be chosen.
+    fn is_open(&self, index: usize, failed: &[usize]) -> bool {
+        let known = self.targets.get(index).is_some_and(|target| target.resolved.load().is_some());
+        known && !failed.contains(&index)
+    }
+
+    fn next_in_turn(&self, failed: &[usize]) -> Option<usize> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..self.turns.len()).find_map(|step| known(first.wrapping_add(step)))
+        let from = first % self.turns.len().max(1);
+        let (after, before) = (self.turns.get(from..)?, self.turns.get(..from)?);
+        after.iter().chain(before).copied().find(|&index| self.is_open(index, failed))
     }
 
-    fn least_busy(&self) -> Option<&Arc<Target>> {
-        let known = self.targets.iter().filter(|target| target.resolved.load().is_some());
-        let load = |target: &Arc<Target>| {
+    fn least_busy(&self, failed: &[usize]) -> Option<usize> {
+        let load = |target: &Target| {
             u64::from(target.running.load(Ordering::Relaxed)) * 1_000 / u64::from(target.weight)
         };
         // Ties go round, so that idle targets share.
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.targets.len();
-        known
-            .enumerate()
-            .min_by_key(|(index, target)| (load(target), (index + first) % count))
-            .map(|(_, target)| target)
+        let open = self.targets.iter().enumerate().filter(|(index, _)| self.is_open(*index, failed));
+        open.min_by_key(|(index, target)| (load(target), index.wrapping_add(first) % count))
+            .map(|(index, _)| index)
     }
 
     fn peer(&self, address: SocketAddr, traffic: Traffic) -> HttpPeer {
@@ -218,8 +226,8 @@ mod tests {
     fn the_least_busy_target_for_its_weight_is_chosen() {
         let upstream = upstream(&[("127.0.0.1:1", 1), ("127.0.0.1:2", 3)], Balance::LeastConnections);
         let chosen: Vec<_> =
-            (0..8).filter_map(|_| upstream.choose(Traffic::Plain)).map(|(chosen, _)| chosen).collect();
-        let on_first = chosen.iter().filter(|chosen| chosen.0.address.ends_with(":1")).count();
+            (0..8).filter_map(|_| upstream.choose(Traffic::Plain, &[])).map(|(chosen, _)| chosen).collect();
+        let on_first = chosen.iter().filter(|chosen| chosen.index == 0).count();
         assert_eq!(on_first, 2);
         drop(chosen);
         assert_eq!(upstream.targets[1].running.load(Ordering::Relaxed), 0);
@@ -229,7 +237,18 @@ mod tests {
     fn a_target_without_an_address_is_passed_over() {
         let upstream = upstream(&[("name.invalid:1", 1), ("127.0.0.1:2", 1)], Balance::RoundRobin);
         for _ in 0..4 {
-            assert!(upstream.choose(Traffic::Plain).unwrap().0.0.address.ends_with(":2"));
+            assert_eq!(upstream.choose(Traffic::Plain, &[]).unwrap().0.index, 1);
+        }
+    }
+
+    #[test]
+    fn a_target_that_failed_is_not_chosen_again() {
+        for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+            let upstream = upstream(&[("127.0.0.1:1", 9), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)], balance);
+            for _ in 0..9 {
+                assert_eq!(upstream.choose(Traffic::Plain, &[0, 2]).unwrap().0.index, 1);
+            }
+            assert!(upstream.choose(Traffic::Plain, &[0, 1, 2]).is_none());
         }
     }
 }

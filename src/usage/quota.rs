@@ -112,23 +112,50 @@ impl Quotas {
         entry.rights.quotas.iter().map(standing).collect()
     }
 
-    /// Makes sure that each of the key's quotas counts what the ledger has of the present window. Called for keys with
-    /// quotas at start, and before a change gives a key a quota.
+    /// Makes sure that each of the key's quotas has a counter, which begins with what the ledger has of the present
+    /// window. Called for keys with quotas at start.
     ///
     /// # Errors
     /// The ledger could not be read.
     pub fn seed(&self, key: &Key, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         for spec in &key.profile.quotas {
-            let edges = self.edges(spec.window, now);
-            let cell = cell_key(key.id, spec.window, edges);
-            if self.slab.find(&cell).is_some() {
-                continue;
+            let cell = cell_key(key.id, spec.window, self.edges(spec.window, now));
+            if self.slab.find(&cell).is_none() {
+                self.raise(key.id, spec.window, store, now)?;
             }
-            let used = let_through(store, key.id, edges)?;
-            if used > 0 {
-                // A counter that is taken away in between is of a window that is over.
-                let _ = self.slab.find_or_claim(&cell, now).map(|index| self.slab.seed(index, &cell, used));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that each quota that a change gives a key counts what the ledger has of the present window: also
+    /// where the key had such a quota before, for in between it was not charged. Called before the change.
+    ///
+    /// # Errors
+    /// The ledger could not be read.
+    pub fn seed_added(
+        &self,
+        before: Option<&Key>,
+        after: &Key,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let had = before.map_or(&[][..], |key| &key.profile.quotas);
+        for spec in &after.profile.quotas {
+            if had.iter().all(|spec_before| spec_before.window != spec.window) {
+                self.raise(after.id, spec.window, store, now)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Raises a window's counter to what the ledger has of the window.
+    fn raise(&self, id: KeyId, window: Window, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+        let edges = self.edges(window, now);
+        let used = let_through(store, id, edges)?;
+        if used > 0 {
+            let cell = cell_key(id, window, edges);
+            // A counter that is taken away in between is of a window that is over.
+            let _ = self.slab.find_or_claim(&cell, now).map(|index| self.slab.seed(index, &cell, used));
         }
         Ok(())
     }

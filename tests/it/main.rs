@@ -6,15 +6,21 @@
 mod support;
 
 mod admin_keys;
+mod answers;
 mod architecture;
 mod audit;
 mod check;
+mod credentials;
+mod forwarding;
 mod groups;
 mod import;
 mod kill;
 mod life;
+mod limits;
 mod metrics;
 mod operations;
 mod smoke;
+mod streaming;
+mod targets;
 mod tokens;
 mod usage;

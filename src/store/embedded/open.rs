@@ -10,11 +10,11 @@ use std::sync::Once;
 
 use redb::{Database, DatabaseError, ReadableTable, StorageError};
 
-use super::tables::{
-    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, REVISION, ROLES, ROUTES, STORE_ID, TOKENS,
-    TOMBSTONES, TOTALS,
-};
 use super::heal::OpenFile;
+use super::tables::{
+    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, REVISION, ROLES, ROUTES, STORE_ID,
+    TOKENS, TOMBSTONES, TOTALS,
+};
 use super::write::{meta_u64, set_meta_u64};
 use super::{EmbeddedStore, Fault};
 use crate::key::secret::{Algorithm, NewSecret, SecretHasher};

@@ -5,13 +5,17 @@ mod client;
 mod gateway;
 mod process;
 mod raw;
+mod script;
 mod upstream;
 mod wait;
+mod wire;
 
 pub use admin::Admin;
 pub use client::Client;
 pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
 pub use process::{Process, START, Server, config_file, serve};
 pub use raw::{Answer, send, send_on};
+pub use script::{DeadPort, Script, SilentPort, head_of};
 pub use upstream::{Seen, Upstream};
 pub use wait::{Stopwatch, eventually, within};
+pub use wire::{Wire, get, post};

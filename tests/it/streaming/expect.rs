@@ -1,0 +1,62 @@
+//! `Expect: 100-continue`: a client that asks first is not told to go on with what is refused.
+
+use std::io::Write;
+
+use super::World;
+use crate::support::{Script, Wire, head_of};
+
+const ROUTES: &str = r#"
+    [[routes]]
+    path = "/v1"
+    upstream = "api"
+    max_request_body = "10"
+"#;
+
+fn request(path: &str, secret: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {secret}\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_refused_client_never_gets_a_100() {
+    let world = World::new(ROUTES);
+    for (path, secret, length, status) in [
+        ("/v1/x", "unknown", 5, 401),
+        ("/nowhere", &*world.secret, 5, 404),
+        ("/v1/x", &*world.secret, 11, 413),
+        ("/v1/../x", &*world.secret, 5, 400),
+    ] {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(request(path, secret, length));
+        let head = wire.head();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        // Whether the body comes after all cannot be known, so the connection cannot carry another request.
+        assert!(head.to_lowercase().contains("connection: close"), "{head}");
+        let body = String::from_utf8(wire.rest()).unwrap();
+        assert!(body.starts_with('{') && body.ends_with('}'), "one answer and no more: {body}");
+    }
+    assert_eq!(world.upstream().count(), 0);
+}
+
+#[test]
+fn a_client_that_may_go_on_hears_it_from_the_upstream() {
+    let script = Script::start(|mut stream| {
+        let head = head_of(&mut stream);
+        assert!(head.to_lowercase().contains("expect: 100-continue"), "{head}");
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        let mut body = [0; 5];
+        std::io::Read::read_exact(&mut stream, &mut body).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap();
+        stream.write_all(&body).unwrap();
+    });
+    let world = World::before(script.address, "");
+    let mut wire = Wire::open(world.gateway.address);
+    wire.send(request("/v1/x", &world.secret, 5));
+    let head = wire.head();
+    assert_eq!(head.lines().next(), Some("HTTP/1.1 100 Continue"));
+    wire.send("hello");
+    let answer = wire.answer();
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"hello"[..]));
+    assert_eq!(world.usage(), (1, 0));
+}

@@ -1,0 +1,87 @@
+//! Clients that leave: counted once, and their places are free again.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use super::{PLAIN, World};
+use crate::support::{Script, Wire, eventually, get, head_of, post};
+
+#[test]
+fn a_client_that_leaves_is_counted_once_wherever_it_left() {
+    let world = World::new(PLAIN);
+    let edit = json!({"max_concurrent": 1});
+    assert_eq!(world.gateway.admin.patch(&format!("/api/v1/keys/{}", world.id), &edit).status, 200);
+    let upload = post("/v1/x", &world.secret, "a body that never ends");
+    for (count, request) in [
+        (1, &*get("/v1/hang", &world.secret)),
+        (2, &get("/v1/stream/1000", &world.secret)),
+        (3, &upload[..upload.len() - 5]),
+        (4, &get("/v1/bytes/50000000", &world.secret)),
+    ] {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(request);
+        if count != 3 {
+            eventually("it reached the upstream", || world.upstream().count() >= count.min(3));
+        }
+        if count == 2 || count == 4 {
+            wire.head();
+        }
+        drop(wire);
+        eventually("it was counted", || world.usage() == (count as u64, 0));
+    }
+    assert_eq!(Wire::open(world.gateway.address).ask(get("/v1/x", &world.secret)).status, 200);
+    assert_eq!(world.usage(), (5, 0));
+}
+
+#[test]
+fn the_upstream_notices_that_the_client_has_left() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let ends = Arc::clone(&ended);
+    let script = Script::start(move |mut stream| {
+        head_of(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n");
+        // The end of what the gateway sends is the end of the connection.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        ends.fetch_add(1, Ordering::SeqCst);
+    });
+    let world = World::before(script.address, "");
+    let mut wire = Wire::open(world.gateway.address);
+    wire.send(get("/v1/x", &world.secret));
+    wire.head();
+    assert_eq!(wire.chunk(), "one");
+    drop(wire);
+    eventually("the upstream's connection ended", || ended.load(Ordering::SeqCst) == 1);
+    assert_eq!(world.usage(), (1, 0));
+}
+
+#[test]
+fn a_stop_counts_what_it_cuts_off() {
+    let config = format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\nshutdown_grace = \"100ms\"\n{PLAIN}");
+    let World { fixture, gateway, id, secret } = World::new(&config);
+    let mut wire = Wire::open(gateway.address);
+    wire.send(get("/v1/hang", &secret));
+    eventually("it runs", || fixture.upstream.count() == 1);
+    gateway.stop();
+    wire.assert_closed();
+    let again = fixture.start();
+    assert_eq!(again.admin.show(&id)["usage"]["requests"], 1);
+}
+
+#[test]
+fn a_stop_lets_a_running_answer_end() {
+    let World { fixture, gateway, id, secret } = World::new(PLAIN);
+    let (mut slow, mut idle) = (Wire::open(gateway.address), Wire::open(gateway.address));
+    assert_eq!(idle.ask(get("/v1/x", &secret)).status, 200);
+    slow.send(get("/v1/slow/200", &secret));
+    eventually("it runs", || fixture.upstream.count() == 2);
+    let stopped = std::thread::spawn(move || gateway.stop());
+    let answer = slow.answer();
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"slow"[..]));
+    slow.assert_closed();
+    idle.assert_closed();
+    stopped.join().unwrap();
+    assert_eq!(fixture.start().admin.show(&id)["usage"]["requests"], 2);
+}
