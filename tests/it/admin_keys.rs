@@ -2,6 +2,7 @@
 
 mod changes;
 mod etag;
+mod every;
 mod list;
 mod pages;
 mod patch;
