@@ -7,10 +7,12 @@
 //! governor keeps a cell's time relative to each limiter's own start. Here every limiter is made for one look and
 //! starts at the process's first moment, so that cells hold absolute times and any limiter can read any cell.
 
+mod places;
+
 use std::cell::Cell as StdCell;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock as GovernorClock;
@@ -23,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::Monotonic;
 use crate::key::RateSpec;
+pub use places::{Entered, InFlight};
 
 /// What a limit's state is kept by: where the limit comes from (a route, or the key and its role) and its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -366,42 +369,6 @@ impl GovernorClock for Moment {
     fn now(&self) -> Nanos {
         if self.started.replace(true) { self.now } else { Nanos::default() }
     }
-}
-
-/// How many requests a key has running.
-#[derive(Debug, Default)]
-pub struct InFlight(AtomicU32);
-
-impl InFlight {
-    /// Takes a place unless `most` are taken.
-    pub fn enter(&self, most: Option<NonZeroU32>) -> Entered {
-        let most = most.map_or(u32::MAX, NonZeroU32::get);
-        let take = |running: u32| (running < most).then(|| running + 1);
-        match self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
-            Ok(_) => Entered::Yes,
-            Err(_) => Entered::Full,
-        }
-    }
-
-    /// Gives a place back.
-    pub fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// How many run now.
-    pub fn running(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// Whether there was a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Entered {
-    /// Taken: [`InFlight::leave`] gives it back.
-    Yes,
-    /// None was free.
-    Full,
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl KeyedProxy {
     ) -> Result<()> {
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
-        reply.headers.extend(reply::retirement_headers(ctx.retiring()));
+        reply.headers.extend(ctx.retirement_headers());
         ctx.ends(denial.outcome(), reply.status);
         ctx.settle();
         write_reply(session, reply).await
@@ -303,7 +303,7 @@ impl ProxyHttp for KeyedProxy {
         response.insert_header(reply::REQUEST_ID, ctx.request_id.as_str())?;
         if let Some(Passage::Keyed(permit)) = &ctx.passage {
             let limits = reply::limit_headers(permit.standings());
-            for (name, value) in limits.into_iter().chain(reply::retirement_headers(ctx.retiring())) {
+            for (name, value) in limits.into_iter().chain(ctx.retirement_headers()) {
                 response.insert_header(name, value)?;
             }
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::denial::Denial;
 use super::policy::Policy;
 use crate::clock::Timestamp;
-use crate::key::{Status, VersionState};
+use crate::key::{Status, Superseded, VersionState};
 use crate::snapshot::{Found, Rights};
 
 /// Judges a known key.
@@ -38,6 +38,11 @@ pub(super) fn standing(found: &Found, now: Timestamp) -> Result<(), Denial> {
         Some(end) if end.state(now) == VersionState::Retired => Err(Denial::SecretRetired(end.at)),
         _ => Ok(()),
     }
+}
+
+/// How the secret that was used ends, where it was rotated away and its grace still runs.
+pub fn retiring(found: &Found, now: Timestamp) -> Option<Superseded> {
+    found.entry.superseded(found.version).filter(|end| end.state(now) == VersionState::Retiring)
 }
 
 pub(super) fn address_allowed(rights: &Rights, address: IpAddr) -> Result<(), Denial> {

@@ -1,5 +1,7 @@
 //! What an edit, a second limit and many threads must not break.
 
+use std::sync::atomic::AtomicU32;
+
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -98,6 +100,36 @@ fn a_limit_of_its_own_continues_the_routes_default_of_the_same_name() {
     assert_eq!(spend(&cells, &Rate::of_route(&five, "/a"), at(0)), 5);
     cells.rescale(&[per_minute("minute", 10)], at(0));
     assert_eq!(spend(&cells, &per_minute("minute", 10), at(0)), 5);
+}
+
+#[test]
+fn a_routes_default_continues_the_limit_that_was_taken_away() {
+    let cells = Cells::default();
+    let spec = RateSpec {
+        name: "minute".into(),
+        requests: NonZeroU32::new(5).unwrap(),
+        window: Duration::from_mins(1),
+        burst: None,
+    };
+    let (default, own) = (Rate::of_route(&spec, "/a"), per_minute("minute", 10));
+    cells.charge(std::slice::from_ref(&default), at(0)).unwrap();
+    cells.rescale(std::slice::from_ref(&own), at(0));
+    cells.charge(&vec![own.clone(); 3], at(0)).unwrap();
+    cells.rescale(&[], at(0));
+    assert_eq!(spend(&cells, &default, at(0)), 1);
+    cells.rescale(std::slice::from_ref(&own), at(0));
+    assert_eq!(spend(&cells, &own, at(0)), 5);
+}
+
+#[test]
+fn a_refund_after_an_edit_gives_nothing_away() {
+    let (cells, ten, twenty) = (Cells::default(), per_minute("minute", 10), per_minute("minute", 20));
+    cells.charge(&vec![ten.clone(); 6], at(1_000)).unwrap();
+    cells.rescale(std::slice::from_ref(&twenty), at(1_000));
+    cells.refund(std::slice::from_ref(&ten));
+    assert_eq!(spend(&cells, &twenty, at(1_000)), 14);
+    cells.refund(std::slice::from_ref(&twenty));
+    assert_eq!(spend(&cells, &twenty, at(1_000)), 1);
 }
 
 #[test]

@@ -4,15 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::Gateway;
 use super::routing::Route;
 use super::upstream::Chosen;
-use crate::admission::Passage;
+use super::{Gateway, reply};
+use crate::admission::{Passage, authorize};
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::AccessLog;
-use crate::key::{Superseded, VersionState};
 use crate::metrics::NO_ROUTE;
 use crate::outcome::Outcome;
 use crate::snapshot::Found;
@@ -87,11 +86,10 @@ impl Context {
         self.started
     }
 
-    /// How the secret that was used ends, where it was rotated away and its grace still runs.
-    pub fn retiring(&self) -> Option<Superseded> {
-        let found = self.found.as_ref()?;
-        let end = found.entry.superseded(found.version)?;
-        (end.state(self.received) == VersionState::Retiring).then_some(end)
+    /// What its answer says of a secret whose grace runs.
+    pub fn retirement_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let retiring = self.found.as_ref().and_then(|found| authorize::retiring(found, self.received));
+        retiring.map_or_else(Vec::new, |end| reply::retirement_headers(end.at, end.not_after))
     }
 
     /// Notes how it ends.

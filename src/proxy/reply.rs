@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::admission::denial::{Connection, Denial};
+use crate::clock::Timestamp;
 use crate::config::ErrorFormat;
-use crate::key::Superseded;
 use crate::limit::Standing;
 
 /// An answer of the gateway's own, ready to be written on any connection.
@@ -108,12 +108,12 @@ pub fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, HeaderValue)> {
     policy.into_iter().chain(value(limit).map(|value| (RATE_LIMIT, value))).collect()
 }
 
-/// `Deprecation` (RFC 9745) and `Sunset` (RFC 8594), which every answer to a retiring secret has.
-pub fn retirement_headers(retiring: Option<Superseded>) -> Vec<(HeaderName, HeaderValue)> {
-    let Some(end) = retiring else { return Vec::new() };
+/// `Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of a secret that was rotated away `at` this time and works until
+/// then.
+pub fn retirement_headers(at: Timestamp, until: Timestamp) -> Vec<(HeaderName, HeaderValue)> {
     let value = |name: HeaderName, text: String| HeaderValue::try_from(text).ok().map(|value| (name, value));
-    let deprecation = value(DEPRECATION, format!("@{}", end.at.as_secs()));
-    deprecation.into_iter().chain(value(SUNSET, end.not_after.to_http_date())).collect()
+    let deprecation = value(DEPRECATION, format!("@{}", at.as_secs()));
+    deprecation.into_iter().chain(value(SUNSET, until.to_http_date())).collect()
 }
 
 impl Reply {

@@ -32,30 +32,33 @@ const WORST: &str = r#"
 "#;
 
 fn routes(dead: &DeadPort) -> String {
-    let mut text = format!(
+    let upstreams = format!(
         "[upstreams.api]\ntargets = [\"{{upstream}}\"]\n\
          [upstreams.hasty]\ntargets = [\"{{upstream}}\"]\nresponse_timeout = \"100ms\"\n\
          [upstreams.dead]\ntargets = [\"{}\"]\n",
         dead.address
     );
-    for (path, format) in [("/v1", "problem"), ("/openai", "openai")] {
-        for (below, upstream, more) in [
-            ("", "api", "methods = [\"POST\", \"GET\", \"HEAD\"]"),
-            ("/scoped", "api", "scopes = [\"models:read\", \"models:write\"]"),
-            ("/test", "api", "environments = [\"test\"]"),
-            ("/small", "api", "max_request_body = \"10\""),
-            ("/public", "api", "access = \"public\""),
-            ("/hasty", "hasty", ""),
-            ("/dead", "dead", ""),
-            ("/worst", "dead", &WORST.replace("live", "test")),
-            ("/worst/live", "dead", WORST),
-        ] {
-            text += &format!(
+    let worst_of_test = WORST.replace("live", "test");
+    let below = [
+        ("", "api", "methods = [\"POST\", \"GET\", \"HEAD\"]"),
+        ("/scoped", "api", "scopes = [\"models:read\", \"models:write\"]"),
+        ("/test", "api", "environments = [\"test\"]"),
+        ("/small", "api", "max_request_body = \"10\""),
+        ("/public", "api", "access = \"public\""),
+        ("/hasty", "hasty", ""),
+        ("/dead", "dead", ""),
+        ("/worst", "dead", &worst_of_test),
+        ("/worst/live", "dead", WORST),
+    ];
+    let both = ["/v1", "/openai"].iter().zip(["problem", "openai"]);
+    let routes = both.flat_map(|(path, format)| {
+        below.map(|(below, upstream, more)| {
+            format!(
                 "[[routes]]\npath = \"{path}{below}\"\nupstream = \"{upstream}\"\nerror_format = \"{format}\"\n{more}\n"
-            );
-        }
-    }
-    text
+            )
+        })
+    });
+    upstreams + &routes.collect::<String>()
 }
 
 impl World {

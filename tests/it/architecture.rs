@@ -38,6 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "head",
+            "key",
             "limit",
             "metrics",
             "outcome",

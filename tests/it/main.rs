@@ -1,6 +1,7 @@
 //! Portcullis from outside: the real `app::build`, real sockets, real store files.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails must fail loudly")]
+#![allow(clippy::fn_params_excessive_bools, reason = "what has no body is one yes or no")]
 #![allow(clippy::format_collect, reason = "a test's text is short and is to be read")]
 
 mod support;

@@ -123,7 +123,9 @@ fn under_many_threads_there_are_never_more_at_the_upstream_than_allowed() {
     let script = Script::start(move |mut stream| {
         while !head_of(&mut stream).is_empty() {
             peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            thread::sleep(Duration::from_millis(2));
+            // The first ones stay until the limit was reached once.
+            eventually("as many as may are here", || peak.load(Ordering::SeqCst) >= PLACES);
+            thread::sleep(Duration::from_millis(1));
             running.fetch_sub(1, Ordering::SeqCst);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         }
@@ -143,8 +145,7 @@ fn under_many_threads_there_are_never_more_at_the_upstream_than_allowed() {
         let threads: Vec<_> = (0..32).map(|_| scope.spawn(ask)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
-    assert!(most.load(Ordering::SeqCst) <= PLACES, "{most:?} at once");
-    assert_eq!(most.load(Ordering::SeqCst), PLACES, "the test did not reach the limit");
+    assert_eq!(most.load(Ordering::SeqCst), PLACES, "at once");
     assert_eq!(now.load(Ordering::SeqCst), 0);
     let usage = &world.gateway.admin.show(&key.id)["usage"];
     assert_eq!((&usage["requests"], &usage["denied"]), (&json!(passed), &json!(640 - passed)));

@@ -14,7 +14,7 @@ pub use admin::Admin;
 pub use client::Client;
 pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
 pub use process::{Process, START, Server, config_file, serve};
-pub use raw::{Answer, send, send_on};
+pub use raw::{Answer, send};
 pub use script::{DeadPort, Script, SilentPort, head_of};
 pub use upstream::{Seen, Upstream};
 pub use wait::{Stopwatch, eventually, within};

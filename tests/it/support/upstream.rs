@@ -5,7 +5,7 @@
 //! and `hello`. A request's body is read whole first.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -146,7 +146,7 @@ fn answer(writer: &mut TcpStream, target: &str, head: bool) -> Option<()> {
         }
         ("stream", _) => stream(writer, number),
         (_, "hang") => {
-            thread::sleep(Duration::from_secs(60));
+            thread::sleep(Duration::from_mins(1));
             None
         }
         (_, "cut") => {
