@@ -45,7 +45,8 @@ impl fmt::Display for KeyId {
         let mut buffer = [0; ulid::ULID_LEN];
         let text = ulid::Ulid(self.0).array_to_str(&mut buffer);
         f.write_str(Self::PREFIX)?;
-        text.chars().try_for_each(|c| fmt::Write::write_char(f, c.to_ascii_lowercase()))
+        text.make_ascii_lowercase();
+        f.write_str(text)
     }
 }
 

@@ -80,7 +80,9 @@ impl KeyedProxy {
         let head = session.req_header();
         let bad = |detail: &'static str| Denial::BadRequest(detail.into());
         let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
-        ctx.line.1 = String::from_utf8_lossy(target.path()).into_owned();
+        if self.0.access_log == AccessLog::On {
+            ctx.line.1 = String::from_utf8_lossy(target.path()).into_owned();
+        }
         let route = request::route(&self.0.routing.load(), &head.headers, &target, &head.method)?;
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };
         let route = ctx.route.insert(route);
@@ -171,7 +173,7 @@ async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
 /// Reads the body that a refused client still sends, for a while, so that the client gets to see the answer. One that
 /// asked first (RFC 9110 section 10.1.1) sends none.
 async fn linger(session: &mut Session) {
-    if session.req_header().headers.contains_key(header::EXPECT) {
+    if session.is_body_done() || session.req_header().headers.contains_key(header::EXPECT) {
         return;
     }
     let drain = async {

@@ -20,7 +20,10 @@ pub fn given(headers: &HeaderMap) -> Option<&str> {
 
 /// A new request ID: 26 characters that sort by time.
 pub fn new(now: Timestamp) -> String {
-    ulid::Ulid::from_parts(now.as_millis(), rand::random()).to_string().to_lowercase()
+    let mut buffer = [0; ulid::ULID_LEN];
+    let text = ulid::Ulid::from_parts(now.as_millis(), rand::random()).array_to_str(&mut buffer);
+    text.make_ascii_lowercase();
+    text.to_owned()
 }
 
 #[cfg(test)]

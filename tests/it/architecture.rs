@@ -2,93 +2,44 @@
 //!
 //! A rule that stands in the way is changed here, in the same commit as the code, and so on purpose.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use source::{Source, first_word, is_test, sources};
 
 /// Which of our modules a module may import. Down only, but for the pairs that are named below.
-const MAY_IMPORT: &[(&str, &[&str])] = &[
+const MAY_IMPORT: &[(&str, &str)] = &[
     // The vocabulary.
-    ("clock", &[]),
-    ("outcome", &[]),
-    ("key", &["clock"]),
+    ("clock", ""),
+    ("outcome", ""),
+    ("key", "clock"),
     // Reading what comes from outside.
-    ("quantity", &["document"]),
-    ("document", &["key", "quantity"]),
-    ("head", &[]),
-    ("request_id", &["clock"]),
-    ("config", &["document", "key", "quantity"]),
-    ("routes", &["config", "head"]),
-    ("metrics", &["key", "outcome"]),
-    ("telemetry", &["config"]),
-    ("demo", &[]),
+    ("quantity", "document"),
+    ("document", "key quantity"),
+    ("head", ""),
+    ("request_id", "clock"),
+    ("config", "document key quantity"),
+    ("routes", "config head"),
+    ("metrics", "key outcome"),
+    ("telemetry", "config"),
+    ("demo", ""),
     // What the decision reads and charges.
-    ("limit", &["clock", "key"]),
-    ("snapshot", &["clock", "key", "limit"]),
-    ("store", &["clock", "key", "outcome"]),
-    ("usage", &["admission", "clock", "key", "limit", "outcome", "snapshot", "store"]),
+    ("limit", "clock key"),
+    ("snapshot", "clock key limit"),
+    ("store", "clock key outcome"),
+    ("usage", "admission clock key limit outcome snapshot store"),
     // The decision, and the changes.
-    ("admission", &["clock", "config", "key", "limit", "outcome", "snapshot", "usage"]),
-    ("manage", &["clock", "document", "key", "outcome", "quantity", "snapshot", "store", "usage"]),
+    ("admission", "clock config key limit outcome snapshot usage"),
+    ("manage", "clock document key outcome quantity snapshot store usage"),
     // The listeners. They never import each other.
-    (
-        "proxy",
-        &[
-            "admission",
-            "clock",
-            "config",
-            "head",
-            "key",
-            "limit",
-            "metrics",
-            "outcome",
-            "request_id",
-            "routes",
-            "snapshot",
-            "store",
-            "usage",
-        ],
-    ),
-    (
-        "admin",
-        &[
-            "admission",
-            "clock",
-            "config",
-            "document",
-            "key",
-            "manage",
-            "metrics",
-            "outcome",
-            "request_id",
-            "snapshot",
-            "store",
-        ],
-    ),
+    ("proxy", "admission clock config head key limit metrics outcome request_id routes snapshot store usage"),
+    ("admin", "admission clock config document key manage metrics outcome request_id snapshot store"),
     // Where the parts meet.
-    (
-        "app",
-        &[
-            "admin",
-            "admission",
-            "clock",
-            "config",
-            "key",
-            "manage",
-            "metrics",
-            "proxy",
-            "routes",
-            "snapshot",
-            "store",
-            "usage",
-        ],
-    ),
-    (
-        "cli",
-        &["app", "clock", "config", "demo", "document", "key", "manage", "quantity", "store", "telemetry"],
-    ),
-    ("main", &["cli"]),
-    ("lib", &[]),
+    ("app", "admin admission clock config key manage metrics proxy routes snapshot store usage"),
+    ("cli", "app clock config demo document key manage quantity store telemetry"),
+    ("main", "cli"),
+    ("lib", ""),
 ];
 
 /// Which crate is named where, by the start of a file's path.
@@ -111,96 +62,6 @@ const NAMED_IN: &[(&str, &[&str])] = &[
 /// The longest file, in lines.
 const MAX_LINES: usize = 400;
 
-/// A file of `src`.
-struct Source {
-    /// Its path below `src`.
-    path: String,
-    text: String,
-    /// Its lines without comments and without what is built for its own tests alone.
-    code: Vec<String>,
-}
-
-impl Source {
-    fn read(root: &Path, path: &Path) -> Self {
-        let text = fs::read_to_string(path).unwrap();
-        let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-        let code = if is_test(&path) { Vec::new() } else { code_of(&text) };
-        Self { path, text, code }
-    }
-
-    /// The module of the library that it is a part of.
-    fn module(&self) -> &str {
-        let end = self.path.find(['/', '.']).unwrap();
-        &self.path[..end]
-    }
-
-    /// The modules of ours that it imports, with what follows them.
-    fn imports(&self) -> Vec<&str> {
-        let mut found = Vec::new();
-        let ours = if self.path == "main.rs" { "portcullis::" } else { "crate::" };
-        for line in &self.code {
-            for (at, _) in line.match_indices(ours) {
-                let rest = &line[at + ours.len()..];
-                assert!(!rest.starts_with('{'), "{}: one `use` for each module: {line}", self.path);
-                found.push(rest);
-            }
-        }
-        found
-    }
-
-    /// Whether its code names a crate.
-    fn names(&self, name: &str) -> bool {
-        let path = format!("{name}::");
-        let whole = |line: &String| {
-            line.match_indices(&path).any(|(at, _)| {
-                !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '"'))
-            })
-        };
-        self.code.iter().any(whole)
-    }
-}
-
-/// Files that are built for tests alone.
-fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || ["/tests.rs", "_tests.rs", "/stress.rs"].iter().any(|end| path.ends_with(end))
-}
-
-fn code_of(text: &str) -> Vec<String> {
-    let mut code: Vec<String> = Vec::new();
-    for line in text.lines() {
-        if line.starts_with("mod ") && line.ends_with('{') && code.last().is_some_and(|l| l == "#[cfg(test)]")
-        {
-            break;
-        }
-        if !line.trim_start().starts_with("//") {
-            code.push(line.to_owned());
-        }
-    }
-    code
-}
-
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut files) = (vec![root.clone()], Vec::<PathBuf>::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    assert!(files.len() > 50, "the source is not where it was: {}", root.display());
-    files.iter().map(|path| Source::read(&root, path)).collect()
-}
-
-fn first_word(path: &str) -> &str {
-    path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()
-}
-
 /// Fails with every violation there is.
 fn none(violations: &[String]) {
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
@@ -208,7 +69,7 @@ fn none(violations: &[String]) {
 
 #[test]
 fn modules_import_only_what_lies_below_them() {
-    let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let allowed: BTreeMap<&str, &str> = MAY_IMPORT.iter().copied().collect();
     let mut violations = Vec::new();
     for source in sources() {
         let module = source.module();
@@ -219,7 +80,7 @@ fn modules_import_only_what_lies_below_them() {
         };
         let imported: BTreeSet<&str> = source.imports().into_iter().map(first_word).collect();
         for other in imported {
-            if other != module && !allowed.contains(&other) {
+            if other != module && !allowed.split(' ').any(|one| one == other) {
                 violations.push(format!("{}: imports {other}", source.path));
             }
         }

@@ -79,6 +79,27 @@ fn nothing_acknowledged_and_nothing_answered_is_lost_by_fifty_kills() {
     traffic.check_quota_was_reached(&book);
 }
 
+#[test]
+fn a_kill_in_the_middle_of_a_first_start_leaves_nothing_for_the_next_one_to_stumble_over() {
+    let seed = seed();
+    println!("{SEED}={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut unfinished = 0;
+    for round in 0..20 {
+        let fixture = Fixture::with(ROUTES);
+        let config = config_file(&fixture);
+        let mut young = Process::start(&mut serve(&config));
+        thread::sleep(Duration::from_millis(random.random_range(0..100)));
+        young.kill();
+        unfinished += u64::from(!young.stdout().contains("\"ready\""));
+        let server = Server::start(&config);
+        let (id, secret) = server.admin.key(&json!({}));
+        assert_eq!(Client::new(server.address).get("/v1/x", &secret).status, 200, "round {round}");
+        assert_eq!(server.admin.show(&id)["usage"]["requests"], 1, "round {round}");
+    }
+    assert!(unfinished > 3, "the kills came too late to show anything");
+}
+
 /// Lets writers and clients loose on the server, and kills it in the middle.
 fn run_until_killed(
     server: &mut Server,

@@ -126,6 +126,31 @@ fn a_second_signal_ends_it_at_once_and_what_was_answered_stays_counted() {
 }
 
 #[test]
+fn what_was_answered_stays_counted_whatever_signal_ends_it() {
+    let fixture = Fixture::new();
+    let config = config_file(&fixture);
+    let mut key = None;
+    for (round, signal) in (1..).zip([Signal::QUIT, Signal::ABORT, Signal::KILL, Signal::HUP, Signal::TERM]) {
+        let mut server = Server::start(&config);
+        let (id, secret) = key.get_or_insert_with(|| server.admin.key(&json!({}))).clone();
+        assert_eq!(requests(&server, &id), 3 * (round - 1), "before {signal:?}");
+        let mut client = Client::new(server.address);
+        for _ in 0..3 {
+            assert_eq!(client.get("/v1/x", &secret).status, 200);
+        }
+        server.process.signal(signal);
+        if signal == Signal::HUP {
+            // A hang-up ends nothing.
+            assert_eq!(server.admin.get("/livez").status, 200);
+            server.process.kill();
+        }
+        server.process.wait(PROMPTLY);
+    }
+    let (id, _) = key.unwrap();
+    assert_eq!(requests(&Server::start(&config), &id), 15);
+}
+
+#[test]
 fn health_is_told_without_a_token() {
     let fixture = Fixture::new();
     let server = Server::start(&config_file(&fixture));

@@ -43,15 +43,15 @@ impl World {
         ))
     }
 
-    /// Before several upstreams: the first has the route `/0`, and so on. `more` goes into each one's table.
-    fn before_each(addresses: &[std::net::SocketAddr], more: &str) -> Self {
-        let table = |(index, address): (usize, &std::net::SocketAddr)| {
+    /// Before several upstreams, each with more for its table: the first has the route `/0`, and so on.
+    fn before_each(upstreams: &[(std::net::SocketAddr, &str)]) -> Self {
+        let table = |(index, (address, more)): (usize, &(std::net::SocketAddr, &str))| {
             format!(
                 "[upstreams.u{index}]\ntargets = [\"{address}\"]\n{more}\n\
                  [[routes]]\npath = \"/{index}\"\nupstream = \"u{index}\"\n"
             )
         };
-        let tables: Vec<String> = addresses.iter().enumerate().map(table).collect();
+        let tables: Vec<String> = upstreams.iter().enumerate().map(table).collect();
         // The upstream that remembers has a route too: one without is a fault.
         Self::new(&format!("{PLAIN}\n{}", tables.concat()))
     }

@@ -116,8 +116,11 @@ fn a_line_an_import_and_a_body_have_their_bounds() {
     let long = long.to_string().replace("\"x\"", &format!("\"x\"{}", " ".repeat(64 << 10)));
     let text = format!("{long}\n{}\n", line("b", "sk-after-a-long-line-0123456789"));
     assert_eq!(report(&gateway.admin, &text), (1, vec![1]));
-    let many: String =
-        (0..10_001).map(|n| format!("{}\n", line("a", &format!("sk-one-of-many-{n:010}")))).collect();
+    // Ten thousand lines, and over the bound that other calls have.
+    let many: String = (0..10_001)
+        .map(|n| format!("{}\n", line(&"a".repeat(150), &format!("sk-one-of-many-{n:010}"))))
+        .collect();
+    assert!(many.len() > 1 << 20);
     let answer = import(&gateway.admin, &many);
     assert_eq!((answer.status, answer.code().as_str()), (400, "bad_request"));
     let most = many.trim_end().rsplit_once('\n').unwrap().0;

@@ -91,6 +91,25 @@ fn a_routes_default_that_takes_the_place_of_a_limit_keeps_what_was_spent() {
 }
 
 #[test]
+fn a_roles_limit_keeps_what_was_spent_before_it_and_after_it() {
+    let world = World::new();
+    let role = json!({"name": "ten", "limits": minute(10)});
+    assert_eq!(world.gateway.admin.post("/api/v1/roles", &role).status, 201);
+    let key = world.key(&json!({}));
+    key.spend("/five/x", 1);
+    key.edit(&json!({"role": "ten"}));
+    key.spend("/five/x", 1);
+    key.edit(&json!({"name": "renamed"}));
+    key.spend("/five/x", 1);
+    let twenty = json!({"limits": minute(20)});
+    assert_eq!(world.gateway.admin.patch("/api/v1/roles/ten", &twenty).status, 200);
+    let answer = key.ask("/five/x");
+    assert_eq!(answer.header("ratelimit"), Some(r#""minute";r=16;t=12"#));
+    key.edit(&json!({"role": null}));
+    assert_eq!(key.left("/five/x", "rate_limited"), 1);
+}
+
+#[test]
 fn a_rotation_keeps_what_was_spent_and_both_secrets_share_it() {
     let world = World::new();
     let quotas = json!([{"name": "daily", "requests": 100, "window": "day"}]);

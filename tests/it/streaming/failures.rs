@@ -39,7 +39,8 @@ fn each_failure_before_an_answer_has_its_code() {
         (says("\x16\x03\x01\x00"), "x", 502, "upstream_failed"),
     ];
     let hasty = "connect_timeout = \"100ms\"\nresponse_timeout = \"100ms\"";
-    let world = World::before_each(&cases.map(|case| case.0), hasty);
+    let patience = |code| if code == "upstream_timeout" { hasty } else { "" };
+    let world = World::before_each(&cases.map(|(address, _, _, code)| (address, patience(code))));
     for (index, (_, path, status, code)) in cases.into_iter().enumerate() {
         let path = format!("/{index}/{path}");
         for request in [get(&path, &world.secret), post(&path, &world.secret, "body")] {
@@ -61,7 +62,7 @@ fn an_answer_that_is_cut_off_never_looks_whole() {
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nonly\r\n9\r\npart",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nonly\r\nzz\r\n",
     ];
-    let world = World::before_each(&answers.map(says), "");
+    let world = World::before_each(&answers.map(|answer| (says(answer), "")));
     for (index, answer) in answers.into_iter().enumerate() {
         let mut wire = Wire::open(world.gateway.address);
         wire.send(get(&format!("/{index}"), &world.secret));
@@ -86,7 +87,7 @@ fn an_answer_that_stalls_is_cut_off_after_the_response_timeout() {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nonly").unwrap();
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let world = World::before(script.address, "response_timeout = \"100ms\"");
+    let world = World::before(script.address, "response_timeout = \"300ms\"");
     let mut wire = Wire::open(world.gateway.address);
     wire.send(get("/v1/x", &world.secret));
     wire.head();
@@ -96,20 +97,20 @@ fn an_answer_that_stalls_is_cut_off_after_the_response_timeout() {
 
 #[test]
 fn the_response_timeout_is_for_each_piece_and_not_for_the_whole() {
-    let world = World::before(Upstream::start().address, "response_timeout = \"150ms\"");
-    let answer = Wire::open(world.gateway.address).ask(get("/v1/stream/8", &world.secret));
-    assert_eq!((answer.status, answer.body.len()), (200, 8 * "event 0\n".len()));
+    let world = World::before(Upstream::start().address, "response_timeout = \"400ms\"");
+    let answer = Wire::open(world.gateway.address).ask(get("/v1/stream/10", &world.secret));
+    assert_eq!((answer.status, answer.body.len()), (200, 10 * "event 0\n".len()));
 }
 
 #[test]
 fn a_slow_upload_is_not_the_upstreams_slowness() {
-    let world = World::before(Upstream::start().address, "response_timeout = \"150ms\"");
+    let world = World::before(Upstream::start().address, "response_timeout = \"300ms\"");
     let request = post("/v1/x", &world.secret, "slow upload");
     let mut wire = Wire::open(world.gateway.address);
     let body = request.len() - "slow upload".len();
     wire.send(&request[..body]);
     for piece in request.as_bytes()[body..].chunks(2) {
-        std::thread::sleep(std::time::Duration::from_millis(60));
+        std::thread::sleep(std::time::Duration::from_millis(80));
         wire.send(piece);
     }
     assert_eq!(wire.answer().status, 200);

@@ -24,6 +24,8 @@ pub fn serve(config: &Path) -> Command {
         .arg(config)
         .env("PORTCULLIS_ADMIN_TOKEN", TOKEN)
         .env_remove("RUST_LOG");
+    // Whatever it may leave behind goes away with the test's folder.
+    command.current_dir(config.parent().unwrap());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -7,8 +7,8 @@ use super::World;
 use crate::support::{Stopwatch, Wire, eventually, get};
 
 const SMALL: &str = "[gateway]\nlisten = [\"127.0.0.1:0\"]\nmax_request_header = \"1KiB\"\n";
-const HASTY: &str = "[gateway]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"200ms\"\n";
-const HEADER_TIMEOUT: Duration = Duration::from_millis(200);
+const HASTY: &str = "[gateway]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"400ms\"\n";
+const HEADER_TIMEOUT: Duration = Duration::from_millis(400);
 /// Late enough to be sure that a timeout has begun to run out, early enough that it has not.
 const HALF: Duration = Duration::from_millis(100);
 

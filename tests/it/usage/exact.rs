@@ -1,7 +1,10 @@
 //! The count is exact: under many clients, over restarts, and at a stop with running requests.
 
+use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
+use portcullis::clock::{Clock, ManualClock, Timestamp};
 use serde_json::json;
 
 use super::{rows, sums, usage};
@@ -93,4 +96,33 @@ fn a_request_that_outlasts_the_grace_is_cut_and_counted() {
     let gateway = fixture.start();
     assert_eq!(usage(&gateway.admin, &id), (3, 0));
     assert_eq!(rows(&gateway.admin, "group_by=outcome").len(), 1);
+}
+
+#[test]
+fn a_clock_that_leaps_to_and_fro_costs_no_count_and_counts_none_twice() {
+    let start = Timestamp::parse_rfc3339("2026-03-31T23:30:00Z").unwrap();
+    let clock = Arc::new(ManualClock::at(start));
+    let fixture = Fixture::new().clock(clock.clone());
+    let mut gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let hours = [0, 1, 5, 2, 0, 48, 1, 800, 0, 5];
+    for (round, hour) in (1..).zip(hours) {
+        clock.set_wall(start.plus(Duration::from_hours(hour)));
+        let mut client = Client::new(gateway.address);
+        for _ in 0..3 {
+            let answer = client.get("/v1", &secret);
+            assert_eq!(answer.status, 200, "{hour} h: {}", String::from_utf8_lossy(&answer.body));
+        }
+        // What the background does each second: it merges, and frees the counters of hours that are over.
+        gateway.app().core.ledger.turn(clock.now()).unwrap();
+        assert_eq!(usage(&gateway.admin, &id), (3 * round, 0), "{hour} h");
+        if round % 3 == 0 {
+            gateway.stop();
+            gateway = fixture.start();
+        }
+    }
+    let query = "from=2026-03-01T00:00:00Z&to=2026-06-01T00:00:00Z&step=hour";
+    let counted: Vec<u64> =
+        rows(&gateway.admin, query).iter().map(|row| row["requests"].as_u64().unwrap()).collect();
+    assert_eq!(counted, [9, 6, 3, 6, 3, 3], "each request in the hour that the clock showed");
 }
