@@ -101,3 +101,28 @@ fn a_stop_while_the_store_fails_says_so_and_keeps_the_usage() {
     assert!(said.lines().count() == 1 && said.contains("usage") && said.contains("kept"), "{said}");
     assert_eq!(start(&config).admin.show(&id)["usage"]["requests"], 7);
 }
+
+#[test]
+fn a_start_on_a_full_disk_says_so_and_calls_nothing_damaged() {
+    let fixture = Fixture::new();
+    let config = config_file(&fixture);
+    let refused = || {
+        let mut command = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -S -f 8; exec \"$0\" serve --config \"$1\"";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_portcullis")]).arg(&config);
+        let said = super::refusals::refused(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        assert!(said.contains("portcullis.redb") && said.contains("disk's space"), "{said}");
+        assert!(!said.contains("damaged") && !said.contains("backup"), "{said}");
+    };
+    refused();
+    assert!(!fixture.store_path().exists(), "half a store is in its place");
+    let server = Server::start(&config);
+    let (id, _) = server.admin.key(&json!({}));
+    drop(server);
+    refused();
+    assert_eq!(
+        Server::start(&config).admin.show(&id)["status"],
+        "active",
+        "and it starts where there is room"
+    );
+}

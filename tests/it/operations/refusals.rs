@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::support::{Fixture, Process, START, Server, config_file, serve};
 
 /// Runs a start that must fail: what it said.
-fn refused(command: &mut Command) -> String {
+pub(super) fn refused(command: &mut Command) -> String {
     let mut process = Process::start(command);
     let status = process.wait(START);
     let said = process.stderr();
