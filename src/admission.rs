@@ -189,8 +189,15 @@ impl Limits<'_> {
     fn take(&self, request: &Request<'_>) -> Result<Permit, Denial> {
         let entry = &self.found.entry;
         let (live, quotas) = (&entry.live, &entry.rights.quotas);
-        self.peek_rates().map_err(Denial::RateLimited)?;
-        self.quotas.peek(entry, self.now.wall)?;
+        // Where one rate is the last rule there is, charging it is looking at it.
+        let one_rule = self.rates.len() + self.shared.len() <= 1
+            && quotas.is_empty()
+            && entry.rights.max_concurrent.is_none()
+            && too_large(request).is_none();
+        if !one_rule {
+            self.peek_rates().map_err(Denial::RateLimited)?;
+            self.quotas.peek(entry, self.now.wall)?;
+        }
         if live.in_flight.enter(entry.rights.max_concurrent) == Entered::Full {
             return Err(Denial::TooManyConcurrent(entry.rights.max_concurrent.map_or(0, Into::into)));
         }

@@ -4,6 +4,7 @@
 //! `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives; `upstream_request_filter`
 //! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
 
+pub mod client;
 pub mod connection;
 pub mod context;
 pub mod forward;
@@ -302,7 +303,7 @@ impl ProxyHttp for KeyedProxy {
         }
         ctx.upstream_answers();
         ctx.status = Some(response.status);
-        response.insert_header(reply::REQUEST_ID, ctx.request_id.as_str())?;
+        response.insert_header("X-Request-Id", ctx.request_id.as_str())?;
         if let Some(Passage::Keyed(permit)) = &ctx.passage {
             let limits = reply::limit_headers(permit.standings());
             for (name, value) in limits.into_iter().chain(ctx.retirement_headers()) {

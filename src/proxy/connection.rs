@@ -112,6 +112,7 @@ impl Connections {
                 Incoming::Probe => {
                     // A probe that went away learns nothing, and nothing is owed to it.
                     let _ = stream.write_all(PROBE_ANSWER).await;
+                    let _ = stream.flush().await;
                     return;
                 }
                 Incoming::Nothing => return,

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 
+use super::reply::Field;
 use super::routing::Route;
 use super::upstream::Chosen;
 use super::{Gateway, reply};
@@ -87,7 +88,7 @@ impl Context {
     }
 
     /// What its answer says of a secret whose grace runs.
-    pub fn retirement_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+    pub fn retirement_headers(&self) -> Vec<Field> {
         let retiring = self.found.as_ref().and_then(|found| authorize::retiring(found, self.received));
         retiring.map_or_else(Vec::new, |end| reply::retirement_headers(end.at, end.not_after))
     }

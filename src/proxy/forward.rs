@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::mem;
 use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::reply::REQUEST_ID;
@@ -31,6 +33,9 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// What identity headers start with.
 const IDENTITY_PREFIX: &[u8] = b"x-portcullis-";
 
+/// Fields that are added to most requests, at most.
+const MOST_ADDED: usize = 9;
+
 /// Where the request came from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -53,6 +58,9 @@ pub enum Trust {
 
 /// Turns the client's request into the upstream's.
 ///
+/// The fields are edited outside of Pingora's header, which would also keep the spelling of each name (`X-API-Key`) and
+/// pay for it at each edit; names are forwarded in their usual spelling or in lower case (RFC 9110 section 5.1).
+///
 /// # Errors
 /// The target cannot be written; nothing is forwarded then.
 pub fn rewrite(
@@ -62,30 +70,49 @@ pub fn rewrite(
     origin: Origin,
     request_id: &str,
 ) -> pingora::Result<()> {
-    strip_identity(request);
-    set_forwarded(request, origin);
     rewrite_target(request, route)?;
+    let verbatim = verbatim_target(request);
+    let nothing = RequestHeader::from(http::Request::new(()).into_parts().0);
+    let mut parts = Parts::from(mem::replace(request, nothing));
+    let headers = &mut parts.headers;
+    headers.reserve(MOST_ADDED);
+    strip_identity(headers);
+    set_forwarded(headers, origin);
     if route.forwarding == CredentialForwarding::Strip {
-        strip_credential(request, route);
+        strip_credential(headers, route);
     }
     if let Passage::Keyed(permit) = passage {
-        set_identity(request, permit)?;
+        set_identity(headers, permit);
     }
-    request.insert_header(IDENTITY_REQUEST_ID, request_id)?;
-    if request.headers.contains_key(REQUEST_ID) {
+    let request_id = value(request_id);
+    if headers.contains_key(REQUEST_ID) {
         // What was not sane enough for our answer and log is not sane enough for the upstream's.
-        request.insert_header(REQUEST_ID, request_id)?;
+        headers.insert(REQUEST_ID, request_id.clone());
     }
+    headers.insert(IDENTITY_REQUEST_ID, request_id);
     if let Some(host) = &route.upstream.host {
-        request.insert_header(HOST, host.clone())?;
-    } else if !request.headers.contains_key(HOST) {
+        headers.insert(HOST, host.clone());
+    } else if !headers.contains_key(HOST) {
         // HTTP/1.0 needs none; what is forwarded is HTTP/1.1, which does (RFC 9112 section 3.2).
-        request.insert_header(HOST, "")?;
+        headers.insert(HOST, HeaderValue::from_static(""));
     }
     for header in &route.upstream.set_headers {
-        request.insert_header(header.name.clone(), header.value.clone())?;
+        headers.insert(header.name.clone(), header.value.clone());
     }
-    Ok(())
+    *request = parts.into();
+    verbatim.map_or(Ok(()), |target| request.set_raw_path(&target))
+}
+
+/// The target where it is not what the URI says: one that is no UTF-8 is kept beside the URI, and a header made of
+/// parts has only the URI.
+fn verbatim_target(request: &RequestHeader) -> Option<Vec<u8>> {
+    let by_uri = request.uri.path_and_query().map(|target| target.as_str().as_bytes());
+    (by_uri != Some(request.raw_path())).then(|| request.raw_path().to_vec())
+}
+
+/// Text of ours that cannot be other than visible ASCII.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Takes the fields of the upstream's connection out of its answer (RFC 9110 section 7.6.1). `Connection` itself is
@@ -105,8 +132,8 @@ pub fn clean_answer(response: &mut ResponseHeader) {
 }
 
 /// Takes away every header that a careless upstream could take for one of ours.
-fn strip_identity(request: &mut RequestHeader) {
-    strip(request, |name| {
+fn strip_identity(headers: &mut HeaderMap) {
+    strip(headers, |name| {
         name.len() >= IDENTITY_PREFIX.len() && reads_as(&name[..IDENTITY_PREFIX.len()], IDENTITY_PREFIX)
     });
 }
@@ -120,45 +147,45 @@ fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
 }
 
 /// Takes away the headers with such names.
-fn strip(request: &mut RequestHeader, unwanted: impl Fn(&[u8]) -> bool) {
-    let names = request.headers.keys().filter(|name| unwanted(name.as_str().as_bytes()));
+fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&[u8]) -> bool) {
+    let names = headers.keys().filter(|name| unwanted(name.as_str().as_bytes()));
     let names: Vec<HeaderName> = names.cloned().collect();
     for name in names {
-        request.remove_header(&name);
+        headers.remove(&name);
     }
 }
 
 /// The connection's own facts; a trusted proxy's facts are kept and added to.
-fn set_forwarded(request: &mut RequestHeader, origin: Origin) {
-    let host = request.headers.get(HOST).cloned();
+fn set_forwarded(headers: &mut HeaderMap, origin: Origin) {
+    let host = headers.get(HOST).cloned();
     let peer = origin.peer.to_canonical().to_string();
     let before = match origin.trust {
-        Trust::Proxy => joined(request, &FORWARDED_FOR),
+        Trust::Proxy => joined(headers, &FORWARDED_FOR),
         Trust::Client => None,
     };
-    let chain = before.map_or(peer.clone(), |before| format!("{before}, {peer}"));
+    let chain = match before {
+        Some(before) => format!("{before}, {peer}"),
+        None => peer,
+    };
     if origin.trust == Trust::Client {
         let ours = [FORWARDED, FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST];
-        strip(request, |name| ours.iter().any(|ours| reads_as(name, ours.as_str().as_bytes())));
+        strip(headers, |name| ours.iter().any(|ours| reads_as(name, ours.as_str().as_bytes())));
     }
-    let keep = |request: &RequestHeader, name: &HeaderName| {
-        origin.trust == Trust::Proxy && request.headers.contains_key(name)
-    };
-    // A value that was in a header, an address or a constant can be in a header.
-    let _ = request.insert_header(FORWARDED_FOR, chain);
-    if !keep(request, &FORWARDED_PROTO) {
-        let _ = request.insert_header(FORWARDED_PROTO, origin.scheme);
+    let keep =
+        |headers: &HeaderMap, name: &HeaderName| origin.trust == Trust::Proxy && headers.contains_key(name);
+    headers.insert(FORWARDED_FOR, value(&chain));
+    if !keep(headers, &FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(origin.scheme));
     }
     if let Some(host) = host
-        && !keep(request, &FORWARDED_HOST)
+        && !keep(headers, &FORWARDED_HOST)
     {
-        let _ = request.insert_header(FORWARDED_HOST, host);
+        headers.insert(FORWARDED_HOST, host);
     }
 }
 
-fn joined(request: &RequestHeader, name: &HeaderName) -> Option<String> {
-    let values: Vec<&str> =
-        request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(", "))
 }
 
@@ -203,31 +230,30 @@ fn without_credential<'a>(query: &'a [u8], route: &Route) -> Cow<'a, [u8]> {
 
 /// Takes away what stands in the route's credential places, on public routes too: a key that a client sends along must
 /// not reach an upstream. Another scheme than `Bearer` is the upstream's own business.
-fn strip_credential(request: &mut RequestHeader, route: &Route) {
+fn strip_credential(headers: &mut HeaderMap, route: &Route) {
     for place in &route.policy.places {
         match place {
             CredentialPlace::Bearer => {
-                let mut values = request.headers.get_all(AUTHORIZATION).iter();
+                let mut values = headers.get_all(AUTHORIZATION).iter();
                 if values.any(|value| credential::bearer(value.as_bytes()).is_some()) {
-                    request.remove_header(&AUTHORIZATION);
+                    headers.remove(&AUTHORIZATION);
                 }
             }
-            CredentialPlace::Header(name) => drop(request.remove_header(name)),
+            CredentialPlace::Header(name) => drop(headers.remove(name)),
             CredentialPlace::Query(_) => {}
         }
     }
 }
 
-fn set_identity(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<()> {
+fn set_identity(headers: &mut HeaderMap, permit: &Permit) {
     let entry = permit.entry();
-    request.insert_header(KEY_ID, entry.id.to_string())?;
-    request.insert_header(KEY_NAME, header_text(&entry.name))?;
-    request.insert_header(ENVIRONMENT, &*entry.rights.environment)?;
+    headers.insert(KEY_ID, value(&entry.id.to_string()));
+    headers.insert(KEY_NAME, header_text(&entry.name));
+    headers.insert(ENVIRONMENT, value(&entry.rights.environment));
     if let Some(owner) = &entry.owner {
-        request.insert_header(OWNER, &*owner.name)?;
+        headers.insert(OWNER, value(&owner.name));
     }
-    request.insert_header(SCOPES, entry.rights.all_scopes())?;
-    Ok(())
+    headers.insert(SCOPES, value(&entry.rights.all_scopes()));
 }
 
 /// A name as a header value: what is not visible ASCII or a blank is percent-encoded as UTF-8 (RFC 3986 section 2.1),
@@ -261,7 +287,7 @@ mod tests {
 
     #[test]
     fn forged_identity_is_taken_away_in_every_spelling() {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut headers = HeaderMap::new();
         for name in [
             "X-Portcullis-Key-Id",
             "x_portcullis_key_id",
@@ -269,12 +295,12 @@ mod tests {
             "x.portcullis~new",
             "x-portcullis-",
         ] {
-            request.append_header(name, "forged").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value("forged"));
         }
         for name in ["x-portcullisx", "x-portcullis", "my-x-portcullis-key-id"] {
-            request.append_header(name, "mine").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value("mine"));
         }
-        strip_identity(&mut request);
-        assert_eq!(request.headers.len(), 3);
+        strip_identity(&mut headers);
+        assert_eq!(headers.len(), 3);
     }
 }

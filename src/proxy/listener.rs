@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pingora::protocols::l4::stream::Stream as TcpPingoraStream;
-use pingora::protocols::{GetSocketDigest, SocketDigest};
+use pingora::protocols::SocketDigest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::client::Client;
 use super::connection::Connections;
 
 /// How long accepting rests after a failure such as too many open files, rather than spin.
@@ -64,9 +64,7 @@ async fn serve(
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     // The cell of a digest that was just made is empty.
     let _ = digest.peer_addr.set(Some(peer.into()));
-    let mut stream = TcpPingoraStream::from(socket);
-    stream.set_socket_digest(digest);
-    connections.serve(Box::new(stream), peer, shutdown).await;
+    connections.serve(Box::new(Client::new(socket, digest)), peer, shutdown).await;
 }
 
 /// A connection that was reset before it was accepted is nobody's fault; anything else is said, and rested from.

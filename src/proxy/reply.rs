@@ -9,23 +9,22 @@ use crate::clock::Timestamp;
 use crate::config::ErrorFormat;
 use crate::limit::Standing;
 
+/// A header field of ours. Pingora keeps the spelling of names, and takes one that is a constant without a copy.
+pub type Field = (&'static str, HeaderValue);
+
 /// An answer of the gateway's own, ready to be written on any connection.
 #[derive(Debug)]
 pub struct Reply {
     /// The status.
     pub status: StatusCode,
     /// The header fields, `Content-Length` included.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<Field>,
     /// The body.
     pub body: Bytes,
     /// What becomes of the connection.
     pub connection: Connection,
 }
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
-const SUNSET: HeaderName = HeaderName::from_static("sunset");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// The ID that a log line and an answer share.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -37,17 +36,17 @@ pub fn denied(denial: &Denial, format: ErrorFormat, request_id: &str, standings:
         ErrorFormat::OpenAi => ("application/json", openai(denial, request_id)),
     };
     let mut headers = vec![
-        (http::header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (http::header::CONTENT_LENGTH, body.len().into()),
-        (http::header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ("Content-Type", HeaderValue::from_static(content_type)),
+        ("Content-Length", body.len().into()),
+        ("Cache-Control", HeaderValue::from_static("no-store")),
     ];
-    let mut add = |name: HeaderName, value: Option<String>| {
+    let mut add = |name: &'static str, value: Option<String>| {
         headers.extend(value.and_then(|text| HeaderValue::try_from(text).ok()).map(|value| (name, value)));
     };
-    add(REQUEST_ID, Some(request_id.to_owned()));
-    add(http::header::WWW_AUTHENTICATE, denial.challenge());
-    add(http::header::RETRY_AFTER, denial.retry_after().map(|seconds| seconds.to_string()));
-    add(http::header::ALLOW, denial.allow());
+    add("X-Request-Id", Some(request_id.to_owned()));
+    add("WWW-Authenticate", denial.challenge());
+    add("Retry-After", denial.retry_after().map(|seconds| seconds.to_string()));
+    add("Allow", denial.allow());
     headers.extend(limit_headers(standings));
     Reply { status, headers, body: body.into(), connection: denial.connection() }
 }
@@ -89,9 +88,7 @@ fn openai(denial: &Denial, request_id: &str) -> String {
 }
 
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10); none without limits.
-pub fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, HeaderValue)> {
-    use std::fmt::Write;
-
+pub fn limit_headers(standings: &[Standing]) -> Vec<Field> {
     if standings.is_empty() {
         return Vec::new();
     }
@@ -99,21 +96,26 @@ pub fn limit_headers(standings: &[Standing]) -> Vec<(HeaderName, HeaderValue)> {
     for (index, standing) in standings.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         let Standing { name, quota, window, remaining, reset } = standing;
-        // Writing to a string cannot fail.
-        let _ = write!(policy, "{comma}\"{name}\";q={quota};w={window}");
-        let _ = write!(limit, "{comma}\"{name}\";r={remaining};t={reset}");
+        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
+        let [first, second] = &mut digits;
+        for part in [comma, "\"", name, "\";q=", first.format(*quota), ";w=", second.format(*window)] {
+            policy.push_str(part);
+        }
+        for part in [comma, "\"", name, "\";r=", first.format(*remaining), ";t=", second.format(*reset)] {
+            limit.push_str(part);
+        }
     }
     let value = |text: String| HeaderValue::try_from(text).ok();
-    let policy = value(policy).map(|value| (RATE_LIMIT_POLICY, value));
-    policy.into_iter().chain(value(limit).map(|value| (RATE_LIMIT, value))).collect()
+    let policy = value(policy).map(|value| ("RateLimit-Policy", value));
+    policy.into_iter().chain(value(limit).map(|value| ("RateLimit", value))).collect()
 }
 
 /// `Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of a secret that was rotated away `at` this time and works until
 /// then.
-pub fn retirement_headers(at: Timestamp, until: Timestamp) -> Vec<(HeaderName, HeaderValue)> {
-    let value = |name: HeaderName, text: String| HeaderValue::try_from(text).ok().map(|value| (name, value));
-    let deprecation = value(DEPRECATION, format!("@{}", at.as_secs()));
-    deprecation.into_iter().chain(value(SUNSET, until.to_http_date())).collect()
+pub fn retirement_headers(at: Timestamp, until: Timestamp) -> Vec<Field> {
+    let value = |name: &'static str, text: String| HeaderValue::try_from(text).ok().map(|value| (name, value));
+    let deprecation = value("Deprecation", format!("@{}", at.as_secs()));
+    deprecation.into_iter().chain(value("Sunset", until.to_http_date())).collect()
 }
 
 impl Reply {
@@ -122,7 +124,7 @@ impl Reply {
         let reason = self.status.canonical_reason().unwrap_or_default();
         let mut out = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
         for (name, value) in &self.headers {
-            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");
             out.extend_from_slice(value.as_bytes());
             out.extend_from_slice(b"\r\n");
@@ -146,7 +148,7 @@ mod tests {
             assert!(body.get(member).is_some(), "{member}");
         }
         assert_eq!(body["status"], 401);
-        let challenge = reply.headers.iter().find(|(name, _)| name == "www-authenticate").unwrap();
+        let challenge = reply.headers.iter().find(|(name, _)| *name == "WWW-Authenticate").unwrap();
         assert_eq!(challenge.1, r#"Bearer realm="portcullis", error="invalid_token""#);
     }
 

@@ -1,0 +1,245 @@
+//! The client's end of a connection, as Pingora wants its streams.
+//!
+//! Pingora writes an answer's head and its body one after the other, and a small answer would leave in two packets by
+//! two system calls. So the first write after a flush is held, and leaves together with the second, with the flush, or
+//! as soon as the connection is read from, which Pingora does whenever it waits for the upstream: a head whose body is
+//! late is not late itself.
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The most that is held: larger writes leave at once.
+const MAX_HELD: usize = 4 << 10;
+/// Slices that leave in one system call, what was held included.
+const MAX_SLICES: usize = 8;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Client {
+    socket: TcpStream,
+    digest: Arc<SocketDigest>,
+    held: BytesMut,
+    next: Next,
+}
+
+/// What becomes of the next write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Hold,
+    Send,
+}
+
+impl Client {
+    /// Around an accepted socket, with the facts that are told of it.
+    pub fn new(socket: TcpStream, digest: SocketDigest) -> Self {
+        Self { socket, digest: Arc::new(digest), held: BytesMut::new(), next: Next::Hold }
+    }
+
+    /// Sends what is held, and `bufs` after it. Ready with what was taken of `bufs`, once nothing is held any more.
+    fn send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        while !self.held.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            slices[0] = IoSlice::new(&self.held);
+            slices[1..].iter_mut().zip(bufs).for_each(|(slice, buf)| *slice = *buf);
+            let used = bufs.len().saturating_add(1).min(MAX_SLICES);
+            let sent = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..used]))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_held = sent.min(self.held.len());
+            self.held.advance(of_held);
+            if sent > of_held {
+                return Poll::Ready(Ok(sent - of_held));
+            }
+        }
+        match bufs {
+            [] => Poll::Ready(Ok(0)),
+            [one] => Pin::new(&mut self.socket).poll_write(cx, one),
+            many => Pin::new(&mut self.socket).poll_write_vectored(cx, many),
+        }
+    }
+
+    fn hold_or_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().fold(0_usize, |sum, buf| sum.saturating_add(buf.len()));
+        if length == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        if self.next == Next::Send || length > MAX_HELD {
+            self.next = Next::Send;
+            return self.send(cx, bufs);
+        }
+        self.next = Next::Send;
+        bufs.iter().for_each(|buf| self.held.extend_from_slice(buf));
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncRead for Client {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.held.is_empty()
+            && let Poll::Ready(Err(error)) = self.send(cx, &[])
+        {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Client {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.hold_or_send(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.hold_or_send(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(cx, &[]))?;
+        self.next = Next::Hold;
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(cx, &[]))?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Client {
+    async fn shutdown(&mut self) {
+        // A client that is gone needs no goodbye.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Client {
+    fn id(&self) -> UniqueIDType {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Ssl for Client {}
+
+#[async_trait]
+impl Peek for Client {}
+
+impl GetTimingDigest for Client {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Client {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Client {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (Client, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let digest = SocketDigest::from_raw_fd(ours.as_raw_fd());
+        (Client::new(ours, digest), theirs)
+    }
+
+    /// What arrives within a moment.
+    async fn arrived(theirs: &mut TcpStream) -> Vec<u8> {
+        let mut bytes = vec![0; 64 << 10];
+        match tokio::time::timeout(Duration::from_millis(50), theirs.read(&mut bytes)).await {
+            Ok(read) => bytes.truncate(read.unwrap()),
+            Err(_) => bytes.clear(),
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_head_leaves_with_the_first_of_its_body_and_the_rest_at_once() {
+        let (mut ours, mut theirs) = pair().await;
+        ours.write_all(b"head ").await.unwrap();
+        assert_eq!(arrived(&mut theirs).await, b"");
+        ours.write_all(b"body ").await.unwrap();
+        assert_eq!(arrived(&mut theirs).await, b"head body ");
+        ours.write_all(b"more").await.unwrap();
+        assert_eq!(arrived(&mut theirs).await, b"more");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_leaves_at_a_flush_a_shutdown_and_a_read() {
+        let (mut ours, mut theirs) = pair().await;
+        for _ in 0..2 {
+            ours.write_all(b"event").await.unwrap();
+            ours.flush().await.unwrap();
+            assert_eq!(arrived(&mut theirs).await, b"event");
+        }
+        ours.write_all(b"head").await.unwrap();
+        let waits = tokio::time::timeout(Duration::from_millis(20), ours.read_u8()).await;
+        assert!(waits.is_err());
+        assert_eq!(arrived(&mut theirs).await, b"head");
+        ours.flush().await.unwrap();
+        ours.write_all(b"last").await.unwrap();
+        AsyncWriteExt::shutdown(&mut ours).await.unwrap();
+        assert_eq!(arrived(&mut theirs).await, b"last");
+    }
+
+    #[tokio::test]
+    async fn bytes_keep_their_order_through_a_full_socket() {
+        let (mut ours, mut theirs) = pair().await;
+        let pieces: Vec<Vec<u8>> =
+            (0..400_usize).map(|n| vec![u8::try_from(n % 251).unwrap(); 1 + n * 37 % 9_000]).collect();
+        let expected: Vec<u8> = pieces.concat();
+        let writer = tokio::spawn(async move {
+            for (number, piece) in pieces.iter().enumerate() {
+                ours.write_all(piece).await.unwrap();
+                if number % 3 == 0 {
+                    ours.flush().await.unwrap();
+                }
+            }
+            AsyncWriteExt::shutdown(&mut ours).await.unwrap();
+        });
+        let mut received = Vec::new();
+        theirs.read_to_end(&mut received).await.unwrap();
+        writer.await.unwrap();
+        assert!(received == expected, "{} bytes of {}", received.len(), expected.len());
+    }
+}
