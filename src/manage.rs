@@ -29,6 +29,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::document::Faults;
 use crate::key::secret::SecretHasher;
 use crate::key::{Key, KeyId};
+use crate::lines::Lines;
 use crate::snapshot::Snapshot;
 use crate::store::audit::Draft;
 use crate::store::{Change, Direction, Store, StoreError, Write};
@@ -111,6 +112,7 @@ pub struct Manage {
     store: Arc<dyn Store>,
     snapshot: Arc<Snapshot>,
     ledger: Arc<Ledger>,
+    lines: Arc<Lines>,
     quotas: Arc<Quotas>,
     hasher: SecretHasher,
     settings: KeySettings,
@@ -139,6 +141,8 @@ pub struct Parts {
     pub snapshot: Arc<Snapshot>,
     /// Where usage is read.
     pub ledger: Arc<Ledger>,
+    /// What runs, to be cut when its key ends.
+    pub lines: Arc<Lines>,
     /// Where quotas count.
     pub quotas: Arc<Quotas>,
     /// How secrets are hashed.
@@ -163,7 +167,7 @@ impl Manage {
     /// # Errors
     /// The store's.
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, snapshot, ledger, quotas, hasher, settings, clock } = parts;
+        let Parts { store, snapshot, ledger, lines, quotas, hasher, settings, clock } = parts;
         let tokens = tokens::Tokens::load(store.as_ref())?;
         let groups = groups::Groups::load(store.as_ref())?;
         let index = Arc::new(index::Index::default());
@@ -174,6 +178,7 @@ impl Manage {
             store,
             snapshot,
             ledger,
+            lines,
             quotas,
             hasher,
             settings,

@@ -107,10 +107,13 @@ struct RotateArgs {
     grace: String,
 }
 
-/// Refuse a key for good
+/// Refuse a key for good, and cut what it has running
 #[derive(Debug, clap::Args)]
-#[command(after_help = "For a while only: `portcullis keys disable`.\n\nExample:\n  \
-                        portcullis keys revoke key_01… --reason 'found in a public repository'")]
+#[command(
+    after_help = "Streams and WebSockets that the key has open are cut before this returns, and it says how many. \
+                        Clients see a connection that closes in the middle.\n\nFor a while only: `portcullis keys disable`.\n\nExample:\n  \
+                        portcullis keys revoke key_01… --reason 'found in a public repository'"
+)]
 struct RevokeArgs {
     #[command(flatten)]
     changed: Changed,

@@ -12,6 +12,7 @@ mod architecture;
 mod audit;
 mod check;
 mod credentials;
+mod cut;
 mod forwarding;
 mod groups;
 mod import;
