@@ -13,6 +13,7 @@ pub mod list;
 mod patch;
 mod permission;
 pub mod profile;
+pub mod rotation;
 pub mod tokens;
 pub mod usage;
 pub mod view;
@@ -33,6 +34,7 @@ use crate::lines::Lines;
 use crate::snapshot::Snapshot;
 use crate::store::audit::Draft;
 use crate::store::{Change, Direction, Store, StoreError, Write};
+use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 
@@ -112,6 +114,7 @@ pub struct Manage {
     store: Arc<dyn Store>,
     snapshot: Arc<Snapshot>,
     ledger: Arc<Ledger>,
+    callers: Arc<Callers>,
     lines: Arc<Lines>,
     quotas: Arc<Quotas>,
     hasher: SecretHasher,
@@ -141,6 +144,8 @@ pub struct Parts {
     pub snapshot: Arc<Snapshot>,
     /// Where usage is read.
     pub ledger: Arc<Ledger>,
+    /// Where the callers of keys under rotation are.
+    pub callers: Arc<Callers>,
     /// What runs, to be cut when its key ends.
     pub lines: Arc<Lines>,
     /// Where quotas count.
@@ -167,7 +172,7 @@ impl Manage {
     /// # Errors
     /// The store's.
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, snapshot, ledger, lines, quotas, hasher, settings, clock } = parts;
+        let Parts { store, snapshot, ledger, callers, lines, quotas, hasher, settings, clock } = parts;
         let tokens = tokens::Tokens::load(store.as_ref())?;
         let groups = groups::Groups::load(store.as_ref())?;
         let index = Arc::new(index::Index::default());
@@ -178,6 +183,7 @@ impl Manage {
             store,
             snapshot,
             ledger,
+            callers,
             lines,
             quotas,
             hasher,

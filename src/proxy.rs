@@ -36,6 +36,7 @@ use crate::lines::Lines;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::request_id;
 use crate::routes::target::CheckedTarget;
+use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use connection::{LINGER, LINGER_BYTES};
 use context::Context;
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub judge: Judge,
     /// Its connections, and whom each serves.
     pub lines: Arc<Lines>,
+    /// Who uses keys that are being rotated.
+    pub callers: Arc<Callers>,
     /// Where keyed requests are counted.
     pub ledger: Arc<Ledger>,
     /// Where all requests are counted.

@@ -158,6 +158,16 @@ pub(super) async fn rotate(
     Ok(show_secret(StatusCode::OK, &issued))
 }
 
+pub(super) async fn rotation(
+    State(state): State<AdminState>,
+    actor: Actor,
+    _: NoParams,
+    KeyPath(id): KeyPath,
+) -> Answer {
+    let rotation = blocking(&state.manage, move |manage| manage.rotation(&actor, id)).await?;
+    Ok(Json(rotation.to_json()).into_response())
+}
+
 pub(super) async fn revoke(
     State(state): State<AdminState>,
     actor: Actor,

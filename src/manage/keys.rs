@@ -209,6 +209,7 @@ impl Manage {
             drop(writer);
             Ok(())
         })?;
+        self.callers.forget(id);
         self.lines.cut(id);
         Ok(())
     }
