@@ -91,6 +91,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{id}/enable", post(keys::enable))
         .route("/keys/{id}/disable", post(keys::disable))
         .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/keys/{id}/rotation", get(keys::rotation))
         .route("/keys/{id}/revoke", post(keys::revoke))
         .route("/keys/{id}/check", post(check::check))
         .route("/roles", get(groups::list::<Role>).post(groups::create::<Role>))

@@ -44,6 +44,7 @@
 //! | [`admission`] | the decision |
 //! | [`snapshot`], [`limit`], [`usage`] | what the decision reads and charges |
 //! | [`store`] | what outlives the process |
+//! | [`lines`] | the connections, each with the key that it serves: what a revocation cuts |
 //! | [`manage`] | every change and every reading of keys |
 //! | [`proxy`], [`admin`] | the two listeners; they never import each other |
 //! | [`metrics`], [`telemetry`] | what on-call engineers read |
@@ -61,6 +62,7 @@ pub mod document;
 pub mod head;
 pub mod key;
 pub mod limit;
+pub mod lines;
 pub mod manage;
 pub mod metrics;
 pub mod outcome;

@@ -13,6 +13,7 @@ pub mod list;
 mod patch;
 mod permission;
 pub mod profile;
+pub mod rotation;
 pub mod tokens;
 pub mod usage;
 pub mod view;
@@ -29,9 +30,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::document::Faults;
 use crate::key::secret::SecretHasher;
 use crate::key::{Key, KeyId};
+use crate::lines::Lines;
 use crate::snapshot::Snapshot;
 use crate::store::audit::Draft;
 use crate::store::{Change, Direction, Store, StoreError, Write};
+use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 
@@ -111,6 +114,8 @@ pub struct Manage {
     store: Arc<dyn Store>,
     snapshot: Arc<Snapshot>,
     ledger: Arc<Ledger>,
+    callers: Arc<Callers>,
+    lines: Arc<Lines>,
     quotas: Arc<Quotas>,
     hasher: SecretHasher,
     settings: KeySettings,
@@ -139,6 +144,10 @@ pub struct Parts {
     pub snapshot: Arc<Snapshot>,
     /// Where usage is read.
     pub ledger: Arc<Ledger>,
+    /// Where the callers of keys under rotation are.
+    pub callers: Arc<Callers>,
+    /// What runs, to be cut when its key ends.
+    pub lines: Arc<Lines>,
     /// Where quotas count.
     pub quotas: Arc<Quotas>,
     /// How secrets are hashed.
@@ -163,7 +172,7 @@ impl Manage {
     /// # Errors
     /// The store's.
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, snapshot, ledger, quotas, hasher, settings, clock } = parts;
+        let Parts { store, snapshot, ledger, callers, lines, quotas, hasher, settings, clock } = parts;
         let tokens = tokens::Tokens::load(store.as_ref())?;
         let groups = groups::Groups::load(store.as_ref())?;
         let index = Arc::new(index::Index::default());
@@ -174,6 +183,8 @@ impl Manage {
             store,
             snapshot,
             ledger,
+            callers,
+            lines,
             quotas,
             hasher,
             settings,

@@ -5,6 +5,7 @@
 //! a connection that waits holds no request state.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,9 +15,9 @@ use pingora::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
+use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::Context;
 use super::{Gateway, KeyedProxy, reply};
@@ -98,12 +99,17 @@ impl Connections {
     /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
     /// begun.
     pub async fn serve(&self, mut stream: Stream, peer: SocketAddr, mut shutdown: watch::Receiver<bool>) {
+        let open = self.gateway.lines.open();
+        // Made once, so that a request only looks at them.
+        let mut cut = pin!(open.line().cut());
+        let told = shutdown.clone();
+        let mut stop = pin!(shutdown.wait_for(|stop| *stop));
         let mut settings = None;
         let mut turn = Turn::First;
         loop {
             let incoming = tokio::select! {
                 biased;
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                _ = &mut stop => return,
                 incoming = self.read_head(&mut stream, turn) => incoming,
             };
             turn = Turn::Later;
@@ -125,7 +131,13 @@ impl Connections {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
             session.set_pipelined_prefix(head);
-            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else { return };
+            let processed = tokio::select! {
+                biased;
+                // What is dropped here counts itself, and closes both connections in the middle of its answer.
+                () = &mut cut => return,
+                processed = open.line().serve(self.proxy.process_new_http(session, &told)) => processed,
+            };
+            let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();
         }
     }
@@ -140,8 +152,7 @@ impl Connections {
                 Ok(_) | Err(_) => return Incoming::Nothing,
             }
         }
-        let deadline = Instant::now() + self.bounds.head_timeout;
-        match timeout_at(deadline, self.read_to_end(stream, &mut buffer)).await {
+        match timeout(self.bounds.head_timeout, self.read_to_end(stream, &mut buffer)).await {
             Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer)),
             Err(_) if buffer.is_empty() => Incoming::Nothing,
             Err(_) => Incoming::Refused(Denial::RequestTimeout),

@@ -113,7 +113,8 @@ pub fn limit_headers(standings: &[Standing]) -> Vec<Field> {
 /// `Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of a secret that was rotated away `at` this time and works until
 /// then.
 pub fn retirement_headers(at: Timestamp, until: Timestamp) -> Vec<Field> {
-    let value = |name: &'static str, text: String| HeaderValue::try_from(text).ok().map(|value| (name, value));
+    let value =
+        |name: &'static str, text: String| HeaderValue::try_from(text).ok().map(|value| (name, value));
     let deprecation = value("Deprecation", format!("@{}", at.as_secs()));
     deprecation.into_iter().chain(value("Sunset", until.to_http_date())).collect()
 }
