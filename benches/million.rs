@@ -1,5 +1,5 @@
-//! A million keys: how long they take to import, to start with and to start again with after `kill -9`, and the memory
-//! that they take.
+//! A million keys: how long they take to import, to start with and to start again with after `kill -9`, the memory that
+//! they take, and how long a page of their list takes.
 //!
 //! The keys are imported by the command line into a stopped gateway's store (`keys import FILE --config FILE`), then
 //! the gateway is started, used with random keys, killed and started again. Each step is done once, for it is long.
@@ -12,6 +12,8 @@
 #[path = "support/figures.rs"]
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod figures;
+#[path = "support/lists.rs"]
+mod lists;
 #[path = "support/load.rs"]
 mod load;
 #[path = "support/machine.rs"]
@@ -78,6 +80,13 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
         self.folder.path().join("bench.toml")
     }
 
+    /// Records the role that some keys have.
+    fn record_role(&self) -> anyhow::Result<()> {
+        let (process, _) = self.start()?;
+        lists::record_role(self.admin)?;
+        process.kill()
+    }
+
     /// Imports the keys while nothing serves, and says how long that took.
     fn import(&self) -> anyhow::Result<Duration> {
         let lines = self.folder.path().join("keys.jsonl");
@@ -95,6 +104,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
     fn start(&self) -> anyhow::Result<(Process, Duration)> {
         let started = now();
         let mut command = Command::new(machine::gateway());
+        command.env("PORTCULLIS_ADMIN_TOKEN", lists::ADMIN_TOKEN);
         let mut process = Process::start(command.arg("serve").arg("--config").arg(self.config()))?;
         process.wait_for(self.admin, "/readyz")?;
         Ok((process, started.elapsed()))
@@ -124,11 +134,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
 fn write_keys(path: &Path, keys: usize) -> anyhow::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     for number in 0..keys {
-        let (secret, owner) = (secret(number), number % 1_000);
-        writeln!(
-            file,
-            r#"{{"name":"key {number:07}","owner":"owner-{owner}","scopes":["models:*"],"secret":"{secret}"}}"#
-        )?;
+        writeln!(file, "{}", lists::key(number, &secret(number)))?;
     }
     file.flush()?;
     Ok(())
@@ -141,6 +147,7 @@ fn millis(time: Duration) -> f64 {
 /// What an almost empty gateway takes.
 fn resident_without_keys(upstream: SocketAddr) -> anyhow::Result<f64> {
     let site = Site::new(FEW, upstream)?;
+    site.record_role()?;
     site.import()?;
     let (process, took) = site.start()?;
     figures::once(&format!("start with {FEW} keys until ready"), millis(took), 0, "ms");
@@ -156,6 +163,7 @@ fn main() -> anyhow::Result<()> {
     figures::title(&format!("{KEYS} keys"));
     let empty = resident_without_keys(upstream)?;
     let site = Site::new(KEYS, upstream)?;
+    site.record_role()?;
     let took = site.import()?;
     #[expect(clippy::cast_precision_loss, reason = "figures to print")]
     let (keys, requests) = (KEYS as f64, REQUESTS as f64);
@@ -173,6 +181,7 @@ fn main() -> anyhow::Result<()> {
     figures::once("requests a second, random keys", requests / took.as_secs_f64(), 0, "");
     let used = process.resident_bytes()?;
     figures::once(&format!("resident memory after {REQUESTS} requests"), used / MIB, 0, "MiB");
+    lists::measure(site.admin)?;
     process.kill()?;
     let (process, took) = site.start()?;
     figures::once("start after kill -9 until ready", millis(took), 0, "ms");

@@ -159,10 +159,14 @@ pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
 
 /// Sends one GET on a connection of its own.
 fn ask(address: SocketAddr, path: &str) -> anyhow::Result<TcpStream> {
+    send(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"))
+}
+
+/// Sends these bytes on a connection of their own.
+pub fn send(address: SocketAddr, bytes: &str) -> anyhow::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, ASK_TIMEOUT)?;
     stream.set_read_timeout(Some(ASK_TIMEOUT))?;
-    stream
-        .write_all(format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(bytes.as_bytes())?;
     Ok(stream)
 }
 

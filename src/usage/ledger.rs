@@ -104,6 +104,8 @@ impl Ledger {
         let mut busy = self.busy.lock();
         let mut moved = Vec::new();
         self.slab.drain_dirty(|reading| moved.push(reading));
+        // In the order of the store's tables, neighbours share pages.
+        moved.sort_unstable_by_key(|reading| (reading.key.key, reading.key.hour));
         let mut rest = &moved[..];
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(rest.len().min(MERGE_BATCH));
