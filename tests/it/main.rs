@@ -20,6 +20,7 @@ mod kill;
 mod life;
 mod limits;
 mod metrics;
+mod model;
 mod operations;
 mod rotation;
 mod smoke;
