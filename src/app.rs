@@ -105,7 +105,7 @@ impl Core {
             hasher: hasher.clone(),
             settings: KeySettings {
                 prefix: config.keys.prefix.clone(),
-                rotate_after: config.keys.rotate_after,
+                rotate_after: config.keys.rotate_after.clone(),
             },
             clock: Arc::clone(&clock),
         })?);

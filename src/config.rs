@@ -9,6 +9,7 @@ pub mod file;
 mod headers;
 mod hosts;
 mod matching;
+mod rotation;
 mod route;
 mod sections;
 mod tree;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::key::RateSpec;
+use crate::key::due::RotateAfter;
 use crate::key::scope::Scope;
 
 /// Everything one configuration file says.
@@ -113,8 +115,8 @@ pub enum Store {
 pub struct Keys {
     /// What secrets start with.
     pub prefix: String,
-    /// After how long `rotation_due` turns true.
-    pub rotate_after: Duration,
+    /// After how long `rotation_due` turns true, by environment.
+    pub rotate_after: RotateAfter,
     /// The pepper, read from the variable that `pepper_env` names; digests are then HMAC-SHA-256.
     pub pepper: Option<Pepper>,
 }

@@ -23,6 +23,8 @@
 //! permission, validation, one durable transaction of [`store`] (record, audit entry, revision), then the delta to
 //! [`snapshot`], then the answer. Who has the answer knows that the change is on disk and holds for the next request.
 //!
+//! A revocation and a deletion then cut what the key has running: [`lines`] knows which connection serves which key.
+//!
 //! # Invariants
 //!
 //! - Nothing is forwarded without a [`admission::Passage`], and only [`admission::Judge::admit`] makes one.

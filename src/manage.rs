@@ -28,6 +28,7 @@ pub use permission::{Actor, Permission};
 
 use crate::clock::{Clock, Timestamp};
 use crate::document::Faults;
+use crate::key::due::RotateAfter;
 use crate::key::secret::SecretHasher;
 use crate::key::{Key, KeyId};
 use crate::lines::Lines;
@@ -105,8 +106,8 @@ impl ManageError {
 pub struct KeySettings {
     /// What secrets start with.
     pub prefix: String,
-    /// After how long a rotation is due.
-    pub rotate_after: Duration,
+    /// After how long a rotation is due, by environment.
+    pub rotate_after: RotateAfter,
 }
 
 /// The service.

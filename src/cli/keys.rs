@@ -101,7 +101,7 @@ struct UpdateArgs {
 #[command(
     after_help = "The new secret is shown this once, and goes to standard output alone.\n\nExamples:\n  \
                         portcullis keys rotate key_01… --grace 24h     the old secret works one day longer\n  \
-                        portcullis keys rotate key_01… --grace 1h --watch   and who still uses the old one\n  \
+                        portcullis keys rotate key_01… --grace 1h --watch\n                                                 … and who still uses it\n  \
                         portcullis keys rotate key_01…                 it leaked: the old one is dead at once"
 )]
 struct RotateArgs {

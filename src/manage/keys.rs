@@ -264,7 +264,7 @@ impl Manage {
     pub(super) fn view_merged(&self, key: Key) -> Result<KeyView, ManageError> {
         let now = self.now();
         let totals = self.ledger.totals(key.id)?;
-        let rotation_due = key.rotation_due(self.settings.rotate_after, now);
+        let rotation_due = key.rotation_due(&self.settings.rotate_after, now);
         Ok(KeyView { key, totals, rotation_due, now })
     }
 

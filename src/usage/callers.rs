@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::key::KeyId;
+use crate::key::secret::{Hint, RANDOM_CHARS};
 use crate::snapshot::Found;
 
 /// Callers remembered for each secret.
@@ -29,7 +30,7 @@ const MAX_KEYS: usize = 128;
 pub struct Caller {
     /// From where, behind trusted proxies.
     pub address: IpAddr,
-    /// What it calls itself: visible ASCII and blanks, cut to [`MAX_USER_AGENT_BYTES`].
+    /// What it calls itself: visible ASCII and blanks, cut to [`MAX_USER_AGENT_BYTES`]. None where a secret stands in it.
     pub user_agent: Option<Box<str>>,
     /// When it last did.
     pub at: Timestamp,
@@ -57,6 +58,7 @@ impl Default for Callers {
 impl Callers {
     /// Notes a request, let through or not. A caller that is known already moves to the front.
     pub fn note(&self, found: &Found, address: IpAddr, user_agent: Option<&[u8]>, now: Timestamp) {
+        let user_agent = user_agent.filter(|text| !holds_secret(text));
         let mut shard = self.shard(found.entry.id).lock();
         if shard.len() >= MAX_KEYS && !shard.contains_key(&found.entry.id) {
             let oldest = shard.iter().min_by_key(|(_, watched)| watched.last).map(|(key, _)| *key);
@@ -124,11 +126,21 @@ fn tame(text: &[u8]) -> impl Iterator<Item = u8> {
     text.iter().take(MAX_USER_AGENT_BYTES).map(harmless)
 }
 
+/// Whether a secret of ours stands in it, put there by a careless client.
+fn holds_secret(text: &[u8]) -> bool {
+    let is_secret = |word: &[u8]| {
+        word.len() > RANDOM_CHARS
+            && str::from_utf8(word).is_ok_and(|word| Hint::of(word, "") == Hint::NotFound)
+    };
+    text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').any(is_secret)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::key::secret::NewSecret;
 
     fn watched() -> Watched {
         Watched { secrets: Vec::new(), last: Timestamp::from_secs(0) }
@@ -165,6 +177,15 @@ mod tests {
         assert!(name.starts_with("?[31mcurl\"/8 ???xxx"), "{name}");
         assert_eq!((name.len(), caller.at.as_secs()), (MAX_USER_AGENT_BYTES, 2));
         assert_eq!(watched.callers(1).len(), 1, "known again by what is kept of its name");
+    }
+
+    #[test]
+    fn a_secret_in_a_name_is_seen() {
+        let secret = NewSecret::generate("pc", "live").unwrap();
+        for text in [secret.expose().to_owned(), format!("bot/1 (key={}; x)", secret.expose())] {
+            assert!(holds_secret(text.as_bytes()), "{}", text.len());
+        }
+        assert!(!holds_secret(b"Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"));
     }
 
     #[test]

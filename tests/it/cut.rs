@@ -86,7 +86,9 @@ fn a_revocation_cuts_the_keys_streams_and_no_others() {
     let answer = revoke(&gateway.admin, &id);
     let since = Stopwatch::start();
     assert_eq!((&answer["cut"], &answer["status"]), (&json!(2), &json!("revoked")));
-    cut.iter_mut().for_each(|wire| assert_cut(wire, &since));
+    for wire in &mut cut {
+        assert_cut(wire, &since);
+    }
     // Each was let through, and is counted as that, once.
     eventually("they are counted", || usage(&gateway.admin, &id) == (2, 0));
     for _ in 0..20 {
@@ -194,4 +196,24 @@ fn no_stream_slips_through_beside_a_revocation() {
             }
         });
     }
+}
+
+/// An upstream's answer that ends where its connection does is given to the client in chunks, so that its cut is seen.
+#[test]
+fn the_cut_of_an_answer_without_a_length_is_seen_too() {
+    let script = Script::start(|mut stream| {
+        head_of(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\npiece").unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let routes = format!("[upstreams.api]\ntargets = [\"{}\"]\n{ROUTES}", script.address);
+    let gateway = Fixture::with(&routes).start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let mut wire = Wire::open(gateway.address);
+    wire.send(get("/v1/x", &secret));
+    let head = wire.head().to_lowercase();
+    assert!(head.contains("transfer-encoding: chunked"), "{head}");
+    assert_eq!(wire.chunk(), "piece");
+    assert_eq!(revoke(&gateway.admin, &id)["cut"], 1);
+    assert_cut(&mut wire, &Stopwatch::start());
 }

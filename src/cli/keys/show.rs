@@ -49,7 +49,7 @@ pub(super) fn text(key: &Value, etag: Option<&str>) -> String {
         rows.push(("revoked_reason".into(), reason.into()));
     }
     if let Some(cut) = key["cut"].as_u64() {
-        rows.push(("cut".into(), format!("{cut} running requests")));
+        rows.push(("cut".into(), format!("{cut} of its requests, which ran on")));
     }
     if key["rotation_due"] == true {
         rows.push(("rotation_due".into(), "yes".into()));
