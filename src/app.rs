@@ -189,7 +189,7 @@ pub fn build_with_clock(
             proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace))
         })
         .collect();
-    let background = tasks::Background::start(&admin, Arc::clone(&gateway));
+    let background = tasks::Background::start(&admin, Arc::clone(&gateway), Arc::clone(&core.manage));
     Ok(App {
         gateway_addresses,
         admin_address,

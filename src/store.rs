@@ -12,6 +12,7 @@
 pub mod audit;
 pub mod embedded;
 mod record;
+pub mod sealed;
 mod usage_tables;
 
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
 use crate::key::{Key, KeyId};
 use crate::outcome::Outcome;
+use sealed::{Replay, ReplayId};
 
 /// The number of a commit.
 pub type Revision = u64;
@@ -111,6 +113,8 @@ pub enum Write {
     PutOwner(Owner),
     /// Removes an owner's record.
     DeleteOwner(String),
+    /// Keeps an answer for a repeated call. Its `revision` is set by the commit.
+    PutReplay(Replay),
 }
 
 /// What is left of a deleted key.
@@ -296,4 +300,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Rows of the ledger, by key, then hour.
     fn usage(&self, range: UsageRange, each: Visit<'_, (UsageKey, u64)>) -> Result<(), StoreError>;
+
+    /// The answer kept for a repeated call.
+    fn replay(&self, id: &ReplayId) -> Result<Option<Replay>, StoreError>;
+
+    /// How many answers are kept.
+    fn replay_count(&self) -> Result<u64, StoreError>;
+
+    /// Forgets answers that were made before a moment, the oldest first and `most` of them; says how many.
+    fn purge_replays(&self, made_before: Timestamp, most: usize) -> Result<usize, StoreError>;
 }

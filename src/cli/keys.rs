@@ -17,10 +17,11 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::WrongUsage;
-use super::client::{Answer, Client, Connection};
+use super::client::{Answer, Client, Conditions, Connection};
 use super::output::{self, Form};
 use crate::clock::{Clock, SystemClock};
 use crate::key::KeyId;
+use crate::manage::replay::{IdempotencyKey, MAX_KEY_CHARS};
 use flags::{Cleared, Profile};
 pub(super) use flags::{limit, time};
 
@@ -62,7 +63,8 @@ enum Command {
     mut_arg("name", |arg| arg.required(true)),
     after_help = "The secret is shown this once, and goes to standard output alone.\n\nExamples:\n  \
                   portcullis keys create --name ci --owner acme --limit minute=600/1m --quota monthly=1000000/month\n  \
-                  SECRET=$(portcullis keys create --name nightly --scope models:read --expires-in 90d)"
+                  SECRET=$(portcullis keys create --name nightly --scope models:read --expires-in 90d)\n  \
+                  portcullis keys create --name ci --idempotency-key $ONCE    with ONCE=$(uuidgen): safe to run again"
 )]
 struct CreateArgs {
     #[command(flatten)]
@@ -70,6 +72,8 @@ struct CreateArgs {
     /// The environment, a part of the secret that never changes [default: live]
     #[arg(long, value_name = "WORD")]
     environment: Option<String>,
+    #[command(flatten)]
+    once: Once,
 }
 
 /// Change a key; takes effect on its next request
@@ -105,6 +109,27 @@ struct RotateArgs {
     /// How long the old secret goes on working
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     grace: String,
+    #[command(flatten)]
+    once: Once,
+}
+
+/// How a call is repeated safely
+#[derive(Debug, clap::Args)]
+struct Once {
+    /// Repeating the command with the same text within 24 hours prints the same secret and makes nothing new; use a
+    /// random one, such as from uuidgen
+    #[arg(long = "idempotency-key", value_name = "TEXT", value_parser = idempotency_key)]
+    key: Option<String>,
+}
+
+/// What the admin API takes. The error does not repeat it.
+fn idempotency_key(text: &str) -> Result<String, String> {
+    let good = IdempotencyKey::new(text).is_some();
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be 1 to {MAX_KEY_CHARS} visible ASCII characters"))
+    }
 }
 
 /// Refuse a key for good
@@ -194,9 +219,15 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
 }
 
 fn create(client: &Client, args: &CreateArgs, form: Form) -> anyhow::Result<()> {
+    if args.once.key.is_some() && args.profile.hangs_on_the_time() {
+        return Err(WrongUsage::error(
+            "--expires-in is another time whenever the command is run again; give --expires-at with --idempotency-key",
+        ));
+    }
     let mut document = args.profile.document(SystemClock::new().now());
     document.extend(args.environment.iter().map(|name| ("environment".to_owned(), json!(name))));
-    let answer = client.change(&Method::POST, "/keys", None, Some(&document.into()))?;
+    let conditions = Conditions { if_match: None, once: args.once.key.as_deref() };
+    let answer = client.change_once(&Method::POST, "/keys", &conditions, Some(&document.into()))?;
     issued(&answer, form)
 }
 
@@ -218,7 +249,9 @@ fn update(client: &Client, args: &UpdateArgs, form: Form) -> anyhow::Result<()> 
 fn rotate(client: &Client, args: &RotateArgs, form: Form) -> anyhow::Result<()> {
     let path = args.changed.target.path("/rotate")?;
     let body = json!({"grace": args.grace});
-    let answer = client.change(&Method::POST, &path, args.changed.if_match.as_deref(), Some(&body))?;
+    let conditions =
+        Conditions { if_match: args.changed.if_match.as_deref(), once: args.once.key.as_deref() };
+    let answer = client.change_once(&Method::POST, &path, &conditions, Some(&body))?;
     issued(&answer, form)
 }
 

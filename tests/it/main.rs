@@ -14,6 +14,7 @@ mod check;
 mod credentials;
 mod forwarding;
 mod groups;
+mod idempotency;
 mod import;
 mod kill;
 mod life;

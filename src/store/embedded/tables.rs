@@ -2,6 +2,7 @@
 
 use redb::TableDefinition;
 
+use crate::store::sealed::ReplayId;
 use crate::store::usage_tables::{RowKey, RowValue, TotalsKey, TotalsValue};
 
 /// Facts about the store itself, by name.
@@ -24,6 +25,11 @@ pub(super) const ROUTES: TableDefinition<'_, &str, u16> = TableDefinition::new("
 pub(super) const LEDGER: TableDefinition<'_, RowKey, RowValue> = TableDefinition::new("ledger");
 /// Sums of the ledger by key and secret version, kept in the transaction that changes the ledger.
 pub(super) const TOTALS: TableDefinition<'_, TotalsKey, TotalsValue> = TableDefinition::new("usage_totals");
+/// Answers kept for repeated calls, by what finds them.
+pub(super) const REPLAYS: TableDefinition<'_, ReplayId, &[u8]> = TableDefinition::new("replays");
+/// The same by time, then what finds them: the oldest are forgotten first.
+pub(super) const REPLAY_TIMES: TableDefinition<'_, (u64, ReplayId), ()> =
+    TableDefinition::new("replay_times");
 
 /// In `meta`: the store's format, a number.
 pub(super) const FORMAT: &str = "format";

@@ -2,8 +2,8 @@
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::Outcome;
 use super::tables::{AUDIT, KEYS, META, OWNERS, ROLES, TOKENS, TOMBSTONES};
+use super::{Outcome, sealed};
 use crate::store::record::{
     self, AuditRecord, KeyRecord, OwnerRecord, RoleRecord, TokenRecord, TombstoneRecord,
 };
@@ -60,6 +60,10 @@ pub(super) fn apply_write(
         }
         Write::DeleteOwner(name) => {
             transaction.open_table(OWNERS)?.remove(name.as_str())?;
+        }
+        Write::PutReplay(replay) => {
+            replay.revision = revision;
+            sealed::put_replay(transaction, replay)?;
         }
     }
     Ok(())

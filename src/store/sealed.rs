@@ -1,0 +1,25 @@
+//! What the store keeps sealed: bytes that it cannot read itself.
+
+use super::Revision;
+use crate::clock::Timestamp;
+use crate::key::KeyId;
+
+/// What finds the answer of a repeated call: a hash of what its caller sent, who it is, and what was asked for.
+pub type ReplayId = [u8; 32];
+
+/// The answer of a call that made a secret, kept for a while so that the call can be repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// What finds it.
+    pub id: ReplayId,
+    /// A hash of what was asked for, which a repetition must ask for too.
+    pub request: [u8; 32],
+    /// The key whose secret was made.
+    pub key: KeyId,
+    /// When.
+    pub made_at: Timestamp,
+    /// The commit that made it: its own, so the key's `ETag` then.
+    pub revision: Revision,
+    /// The answer, sealed under a key that is not in the store.
+    pub sealed: Vec<u8>,
+}
