@@ -92,6 +92,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{id}/disable", post(keys::disable))
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/keys/{id}/secret", get(keys::reveal))
         .route("/keys/{id}/check", post(check::check))
         .route("/roles", get(groups::list::<Role>).post(groups::create::<Role>))
         .route(

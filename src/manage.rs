@@ -13,6 +13,7 @@ pub mod list;
 mod patch;
 mod permission;
 pub mod profile;
+pub mod recover;
 pub mod replay;
 pub mod tokens;
 pub mod usage;
@@ -91,6 +92,9 @@ pub enum ManageError {
     /// Something could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// A secret is not kept, or not any more.
+    #[error("this secret cannot be shown: {0}")]
+    NotRecoverable(&'static str),
     /// What was sealed does not open.
     #[error("{0}; the store is damaged there")]
     Unsealable(&'static str),
@@ -100,7 +104,7 @@ impl ManageError {
     /// The code on the wire, and in the audit log.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NotFound { .. } => "not_found",
+            Self::NotFound { .. } | Self::NotRecoverable(_) => "not_found",
             Self::Invalid(_) => "validation_failed",
             Self::Conflict(_) => "conflict",
             Self::KeyLimitReached { .. } => "key_limit_reached",
@@ -143,6 +147,7 @@ pub struct Manage {
     groups: groups::Groups,
     index: Arc<index::Index>,
     running: replay::Running,
+    vault: Option<recover::Vault>,
     /// Calls without a right token. Locked for a moment by each.
     unknown: Mutex<audit::Unknown>,
 }
@@ -166,6 +171,8 @@ pub struct Parts {
     pub quotas: Arc<Quotas>,
     /// How secrets are hashed.
     pub hasher: SecretHasher,
+    /// What seals them, where they are recoverable.
+    pub vault: Option<recover::Vault>,
     /// What the configuration says of keys.
     pub settings: KeySettings,
     /// What time it is.
@@ -186,7 +193,7 @@ impl Manage {
     /// # Errors
     /// The store's.
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, snapshot, ledger, quotas, hasher, settings, clock } = parts;
+        let Parts { store, snapshot, ledger, quotas, hasher, vault, settings, clock } = parts;
         let tokens = tokens::Tokens::load(store.as_ref())?;
         let groups = groups::Groups::load(store.as_ref())?;
         let index = Arc::new(index::Index::default());
@@ -206,6 +213,7 @@ impl Manage {
             groups,
             index,
             running: replay::Running::default(),
+            vault,
             unknown: Mutex::default(),
         })
     }
@@ -283,6 +291,10 @@ impl Manage {
     /// Commits a change that was prepared, in one transaction with what goes with it.
     fn finish(&self, after: Key, deed: &Deed<'_>, mut writes: Vec<Write>) -> Result<Key, ManageError> {
         let draft = self.draft(&Deed { after: Some(&after), ..*deed }, after.id);
+        if after.revoked.is_some() {
+            // A dead secret is of no use, and so none is kept.
+            writes.push(Write::DropSealed(after.id));
+        }
         writes.push(Write::PutKey(Box::new(after)));
         let mut change = Change { writes, audit: vec![draft] };
         self.store.commit(&mut change)?;

@@ -23,7 +23,7 @@ use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
 use crate::key::{Key, KeyId};
 use crate::outcome::Outcome;
-use sealed::{Replay, ReplayId};
+use sealed::{Replay, ReplayId, Resealed, SealedSecret};
 
 /// The number of a commit.
 pub type Revision = u64;
@@ -99,7 +99,7 @@ pub struct Change {
 pub enum Write {
     /// Creates or replaces a key. Its `revision` is set by the commit.
     PutKey(Box<Key>),
-    /// Removes a key and leaves a tombstone that its usage hangs on.
+    /// Removes a key with its sealed secret, and leaves a tombstone that its usage hangs on.
     DeleteKey(Tombstone),
     /// Creates or replaces an admin token.
     PutToken(AdminToken),
@@ -115,6 +115,12 @@ pub enum Write {
     DeleteOwner(String),
     /// Keeps an answer for a repeated call. Its `revision` is set by the commit.
     PutReplay(Replay),
+    /// Keeps a key's sealed secret, in place of the one before it.
+    PutSealed(SealedSecret),
+    /// Removes a key's sealed secret, if there is one.
+    DropSealed(KeyId),
+    /// Keeps what a right master key opens.
+    PutMasterCheck(Vec<u8>),
 }
 
 /// What is left of a deleted key.
@@ -309,4 +315,25 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Forgets answers that were made before a moment, the oldest first and `most` of them; says how many.
     fn purge_replays(&self, made_before: Timestamp, most: usize) -> Result<usize, StoreError>;
+
+    /// A key's sealed secret.
+    fn sealed_secret(&self, key: KeyId) -> Result<Option<SealedSecret>, StoreError>;
+
+    /// How many sealed secrets there are.
+    fn sealed_count(&self) -> Result<u64, StoreError>;
+
+    /// What a right master key opens, if one was ever used.
+    fn master_check(&self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Replaces or removes each sealed secret, and what a right master key opens, in one transaction; says how many
+    /// there were.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    fn reseal(
+        &self,
+        master_check: Option<&[u8]>,
+        audit: &[audit::Draft],
+        each: &mut dyn FnMut(SealedSecret) -> Resealed,
+    ) -> Result<u64, StoreError>;
 }

@@ -179,6 +179,22 @@ pub(super) async fn revoke(
     Ok(show_key(&view))
 }
 
+/// `GET /keys/{id}/secret`: only where secrets are recoverable.
+pub(super) async fn reveal(
+    State(state): State<AdminState>,
+    actor: Actor,
+    _: NoParams,
+    KeyPath(id): KeyPath,
+) -> Answer {
+    let revealed = blocking(&state.manage, move |manage| manage.reveal_key(&actor, id)).await?;
+    let body = json!({
+        "secret": revealed.secret.expose(),
+        "version": revealed.version,
+        "fingerprint": revealed.fingerprint,
+    });
+    Ok(Json(body).into_response())
+}
+
 /// `POST /keys/import`: JSON Lines, each imported whole or not at all.
 pub(super) async fn import(
     State(state): State<AdminState>,
@@ -211,7 +227,7 @@ fn show_key(view: &KeyView) -> Response {
     with_etag(Json(view.to_json()).into_response(), &view.etag())
 }
 
-/// The one answer that shows a secret, and its repetition. `Cache-Control: no-store` is on every answer of this listener.
+/// The answer that makes a secret and shows it, and its repetition. `Cache-Control: no-store` is on every answer of this listener.
 fn show_secret(status: StatusCode, answered: &Answered) -> Response {
     let mut response = (status, answered.body().to_string()).into_response();
     let headers = response.headers_mut();

@@ -95,7 +95,9 @@ impl From<ManageError> for Problem {
                 return Self::internal(detail);
             }
             ManageError::PreconditionFailed(etag) => return Self::precondition_failed(etag, detail),
-            ManageError::NotFound { .. } => (StatusCode::NOT_FOUND, "There is no such thing"),
+            ManageError::NotFound { .. } | ManageError::NotRecoverable(_) => {
+                (StatusCode::NOT_FOUND, "There is no such thing")
+            }
             ManageError::Conflict(_) => (StatusCode::CONFLICT, "The present state does not allow it"),
             ManageError::KeyLimitReached { .. } => {
                 (StatusCode::CONFLICT, "The owner has as many active keys as it may")
@@ -104,7 +106,9 @@ impl From<ManageError> for Problem {
                 (StatusCode::UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another call")
             }
             ManageError::IdempotencyInProgress => {
-                (StatusCode::CONFLICT, "The call with this Idempotency-Key is still running")
+                let title = "The call with this Idempotency-Key is still running";
+                let problem = Self::new(StatusCode::CONFLICT, code, title, detail);
+                return problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             ManageError::TooManyReplays(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "No more answers can be kept for repeated calls")

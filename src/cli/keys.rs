@@ -44,6 +44,12 @@ enum Command {
     List(list::Args),
     /// Show one key, with its secrets' fingerprints and its usage
     Show(Target),
+    /// Print a key's secret again, where keys.recoverable keeps it
+    #[command(
+        after_help = "The secret goes to standard output alone. It needs the permission api.key.reveal, and every call \
+                      is in the audit log.\n\nExample:\n  SECRET=$(portcullis keys reveal key_01…)"
+    )]
+    Reveal(Target),
     Update(UpdateArgs),
     /// Let a disabled key through again
     Enable(Changed),
@@ -205,6 +211,7 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
         Command::Create(args) => create(&client, args, form),
         Command::List(args) => list::run(&client, args, form),
         Command::Show(target) => show::key(&client.get(&target.path("")?, &Vec::new())?, form),
+        Command::Reveal(target) => reveal(&client, target, form),
         Command::Update(args) => update(&client, args, form),
         Command::Enable(changed) => post(&client, changed, "/enable", None, form),
         Command::Disable(changed) => post(&client, changed, "/disable", None, form),
@@ -229,6 +236,15 @@ fn create(client: &Client, args: &CreateArgs, form: Form) -> anyhow::Result<()> 
     let conditions = Conditions { if_match: None, once: args.once.key.as_deref() };
     let answer = client.change_once(&Method::POST, "/keys", &conditions, Some(&document.into()))?;
     issued(&answer, form)
+}
+
+fn reveal(client: &Client, target: &Target, form: Form) -> anyhow::Result<()> {
+    let answer = client.get(&target.path("/secret")?, &Vec::new())?;
+    if form == Form::Json {
+        return output::json(&answer.body);
+    }
+    let Some(secret) = answer.body["secret"].as_str() else { bail!("the answer holds no secret") };
+    output::line(secret)
 }
 
 fn update(client: &Client, args: &UpdateArgs, form: Form) -> anyhow::Result<()> {
@@ -298,7 +314,7 @@ fn issued(answer: &Answer, form: Form) -> anyhow::Result<()> {
     // Also where the secret is lost: whoever rotates needs the ID.
     output::note(show::text(&answer.body["key"], answer.etag.as_deref()).trim_end());
     written?;
-    output::note("\nThe secret is shown this once; only its hash is kept.");
+    output::note("\nThe secret is shown this once; unless keys.recoverable is set, only its hash is kept.");
     Ok(())
 }
 

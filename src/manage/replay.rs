@@ -18,9 +18,8 @@ use crate::clock::Timestamp;
 use crate::key::secret::NewSecret;
 use crate::key::{Key, KeyId};
 use crate::seal::{Derivation, SealError, SealingKey};
-use crate::store::audit::Draft;
 use crate::store::sealed::{Replay, ReplayId};
-use crate::store::{Change, StoreError, Write};
+use crate::store::{StoreError, Write};
 
 /// The longest `Idempotency-Key`, in characters.
 pub const MAX_KEY_CHARS: usize = 255;
@@ -224,19 +223,7 @@ impl Manage {
             return Err(ManageError::no_key(&kept.key));
         }
         let body = claim.open(kept)?;
-        let actor = call.actor;
-        let draft = Draft {
-            at: self.now(),
-            actor: actor.id.clone(),
-            action: "key.replay",
-            target: kept.key.to_string(),
-            outcome: "done".into(),
-            before: None,
-            after: Some(json!({"call": call.action}).to_string()),
-            address: actor.address.map(|address| address.to_string()),
-            request_id: actor.request_id.clone(),
-        };
-        self.store.commit(&mut Change { writes: Vec::new(), audit: vec![draft] })?;
+        self.note_reading(call.actor, "key.replay", kept.key, &json!({"call": call.action}))?;
         Ok(Replayed { key: kept.key, etag: view::etag_of(kept.revision), body })
     }
 
@@ -256,7 +243,9 @@ impl Manage {
         }
         let mut issued = Issued { view: self.view_merged(after.clone())?, secret };
         let replay = claim.map(|claim| claim.seal(&issued, self.now())).transpose()?;
-        issued.view.key = self.finish(after, deed, replay.into_iter().map(Write::PutReplay).collect())?;
+        let kept = self.keep_secret(&after, deed, &issued.secret)?;
+        let writes = replay.map(Write::PutReplay).into_iter().chain(kept).collect();
+        issued.view.key = self.finish(after, deed, writes)?;
         Ok(issued)
     }
 }
@@ -300,7 +289,9 @@ fn put_value(hash: &mut Sha256, value: &Value) {
         Value::String(text) => put(hash, b's', text.as_bytes()),
         Value::Array(items) => {
             put(hash, b'a', &(items.len() as u64).to_be_bytes());
-            items.iter().for_each(|item| put_value(hash, item));
+            for item in items {
+                put_value(hash, item);
+            }
         }
         Value::Object(fields) => {
             put(hash, b'o', &(fields.len() as u64).to_be_bytes());

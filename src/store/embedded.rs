@@ -19,7 +19,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetada
 use super::record::{
     self, AuditRecord, Damage, KeyRecord, OwnerRecord, RoleRecord, TokenRecord, TombstoneRecord,
 };
-use super::sealed::{Replay, ReplayId};
+use super::sealed::{Replay, ReplayId, Resealed, SealedSecret};
 use super::usage_tables::{self as rows, Row};
 use super::{
     Added, AdminToken, Change, Counted, Direction, Revision, Store, StoreError, Tombstone, Totals, UsageKey,
@@ -29,7 +29,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::key::group::{Owner, Role};
 use crate::key::{Key, KeyId};
 pub use open::Peppering;
-use tables::{AUDIT, KEYS, LEDGER, OWNERS, REPLAYS, REVISION, ROLES, ROUTES, TOKENS, TOMBSTONES, TOTALS};
+use tables::{
+    AUDIT, KEYS, LEDGER, OWNERS, REPLAYS, REVISION, ROLES, ROUTES, SEALED, TOKENS, TOMBSTONES, TOTALS,
+};
 use write::{append_audit, apply_write, merge_one, meta_u64, set_meta_u64};
 
 /// Told how long each commit took.
@@ -355,6 +357,31 @@ impl Store for EmbeddedStore {
             return Ok(0);
         }
         self.write(|transaction| sealed::purge_replays(transaction, made_before, most))
+    }
+
+    fn sealed_secret(&self, key: KeyId) -> Result<Option<SealedSecret>, StoreError> {
+        self.read(|transaction| sealed::secret(transaction, key))
+    }
+
+    fn sealed_count(&self) -> Result<u64, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(SEALED)?.len()?))
+    }
+
+    fn master_check(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(sealed::master_check)
+    }
+
+    fn reseal(
+        &self,
+        master_check: Option<&[u8]>,
+        audit: &[audit::Draft],
+        each: &mut dyn FnMut(SealedSecret) -> Resealed,
+    ) -> Result<u64, StoreError> {
+        self.write(|transaction| {
+            append_audit(transaction, audit)?;
+            sealed::set_master_check(transaction, master_check)?;
+            sealed::reseal(transaction, each)
+        })
     }
 }
 

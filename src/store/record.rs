@@ -7,7 +7,7 @@ mod group;
 mod sealed;
 
 pub(super) use group::{OwnerRecord, RoleRecord};
-pub(super) use sealed::ReplayRecord;
+pub(super) use sealed::{ReplayRecord, SealedRecord};
 
 use serde::{Deserialize, Serialize};
 use std::num::{NonZeroU32, NonZeroU64};

@@ -23,3 +23,25 @@ pub struct Replay {
     /// The answer, sealed under a key that is not in the store.
     pub sealed: Vec<u8>,
 }
+
+/// A key's newest secret, sealed under a master key that is not in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecret {
+    /// Whose.
+    pub key: KeyId,
+    /// Which of its secrets.
+    pub version: u32,
+    /// The sealed bytes.
+    pub sealed: Vec<u8>,
+}
+
+/// What becomes of a sealed secret when the master key changes.
+#[derive(Debug)]
+pub enum Resealed {
+    /// It is replaced.
+    Keep(SealedSecret),
+    /// It is removed.
+    Erase,
+    /// Nothing is changed, of this one and of all others.
+    BreakOff,
+}

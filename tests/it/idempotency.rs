@@ -158,6 +158,7 @@ fn of_calls_at_once_one_makes_a_key_and_the_others_wait_or_get_its_answer() {
         assert_eq!(made.iter().filter(|answer| !replayed(answer)).count(), 1);
         for answer in &refused {
             assert_eq!((answer.status, answer.code().as_str()), (409, "idempotency_in_progress"));
+            assert_eq!(answer.header("retry-after"), Some("1"));
         }
         waited += refused.len();
         assert_eq!(total(&gateway.admin), round);

@@ -21,6 +21,7 @@ mod life;
 mod limits;
 mod metrics;
 mod operations;
+mod recoverable;
 mod smoke;
 mod streaming;
 mod targets;

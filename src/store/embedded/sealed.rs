@@ -2,11 +2,15 @@
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
-use super::Outcome;
-use super::tables::{REPLAY_TIMES, REPLAYS};
+use super::tables::{MASTER_CHECK, META, REPLAY_TIMES, REPLAYS, SEALED};
+use super::{Fault, Outcome};
 use crate::clock::Timestamp;
-use crate::store::record::{self, ReplayRecord};
-use crate::store::sealed::{Replay, ReplayId};
+use crate::key::KeyId;
+use crate::store::record::{self, Damage, ReplayRecord, SealedRecord};
+use crate::store::sealed::{Replay, ReplayId, Resealed, SealedSecret};
+
+/// Sealed secrets that are in memory at once while they are sealed anew.
+const RESEAL_AT_ONCE: usize = 1_000;
 
 pub(super) fn replay(transaction: &ReadTransaction, id: &ReplayId) -> Outcome<Option<Replay>> {
     let stored = transaction.open_table(REPLAYS)?.get(id)?;
@@ -48,4 +52,70 @@ pub(super) fn purge_replays(
         replays.remove(id)?;
     }
     Ok(most)
+}
+
+pub(super) fn secret(transaction: &ReadTransaction, key: KeyId) -> Outcome<Option<SealedSecret>> {
+    let stored = transaction.open_table(SEALED)?.get(key.as_u128())?;
+    Ok(stored.map(|value| read_secret(key.as_u128(), value.value())).transpose()?)
+}
+
+fn read_secret(key: u128, stored: &[u8]) -> Result<SealedSecret, Damage> {
+    record::decode::<SealedRecord>(stored).map(|record| record.into_secret(KeyId::from_u128(key)))
+}
+
+pub(super) fn put_secret(transaction: &WriteTransaction, secret: &SealedSecret) -> Outcome<()> {
+    let bytes = record::encode(&SealedRecord::from(secret));
+    transaction.open_table(SEALED)?.insert(secret.key.as_u128(), &bytes[..])?;
+    Ok(())
+}
+
+pub(super) fn drop_secret(transaction: &WriteTransaction, key: KeyId) -> Outcome<()> {
+    transaction.open_table(SEALED)?.remove(key.as_u128())?;
+    Ok(())
+}
+
+pub(super) fn master_check(transaction: &ReadTransaction) -> Outcome<Option<Vec<u8>>> {
+    let stored = transaction.open_table(META)?.get(MASTER_CHECK)?;
+    Ok(stored.map(|value| value.value().to_vec()))
+}
+
+pub(super) fn set_master_check(transaction: &WriteTransaction, check: Option<&[u8]>) -> Outcome<()> {
+    let mut meta = transaction.open_table(META)?;
+    match check {
+        Some(check) => meta.insert(MASTER_CHECK, check)?,
+        None => meta.remove(MASTER_CHECK)?,
+    };
+    Ok(())
+}
+
+/// Walks all sealed secrets, a bounded number of them at once.
+pub(super) fn reseal(
+    transaction: &WriteTransaction,
+    each: &mut dyn FnMut(SealedSecret) -> Resealed,
+) -> Outcome<u64> {
+    let mut table = transaction.open_table(SEALED)?;
+    let (mut walked, mut from) = (0, Some(0));
+    while let Some(first) = from {
+        let mut some = Vec::with_capacity(RESEAL_AT_ONCE);
+        for row in table.range(first..)?.take(RESEAL_AT_ONCE) {
+            let (key, stored) = row?;
+            some.push(read_secret(key.value(), stored.value())?);
+        }
+        from = some.last().and_then(|last| last.key.as_u128().checked_add(1));
+        for secret in some {
+            let key = secret.key.as_u128();
+            match each(secret) {
+                Resealed::Keep(secret) => {
+                    let bytes = record::encode(&SealedRecord::from(&secret));
+                    table.insert(key, &bytes[..])?;
+                }
+                Resealed::Erase => {
+                    table.remove(key)?;
+                }
+                Resealed::BreakOff => return Err(Fault::Full("it was broken off")),
+            }
+            walked += 1;
+        }
+    }
+    Ok(walked)
 }

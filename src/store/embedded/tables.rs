@@ -30,6 +30,8 @@ pub(super) const REPLAYS: TableDefinition<'_, ReplayId, &[u8]> = TableDefinition
 /// The same by time, then what finds them: the oldest are forgotten first.
 pub(super) const REPLAY_TIMES: TableDefinition<'_, (u64, ReplayId), ()> =
     TableDefinition::new("replay_times");
+/// Sealed secrets, by the key ID's 128 bits.
+pub(super) const SEALED: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("sealed_secrets");
 
 /// In `meta`: the store's format, a number.
 pub(super) const FORMAT: &str = "format";
@@ -41,3 +43,5 @@ pub(super) const OPENINGS: &str = "openings";
 pub(super) const REVISION: &str = "revision";
 /// In `meta`: a hash that shows whether the pepper is the one that the secrets were hashed with.
 pub(super) const PEPPER_CHECK: &str = "pepper_check";
+/// In `meta`: what a right master key opens.
+pub(super) const MASTER_CHECK: &str = "master_check";

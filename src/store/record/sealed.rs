@@ -1,11 +1,11 @@
-//! Sealed answers as they are stored.
+//! What is sealed, as it is stored.
 
 use serde::{Deserialize, Serialize};
 
 use super::ms;
 use crate::clock::Timestamp;
 use crate::key::KeyId;
-use crate::store::sealed::{Replay, ReplayId};
+use crate::store::sealed::{Replay, ReplayId, SealedSecret};
 
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct ReplayRecord {
@@ -39,5 +39,24 @@ impl ReplayRecord {
             revision: self.revision,
             sealed: self.sealed,
         }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct SealedRecord {
+    version: u32,
+    sealed: Vec<u8>,
+}
+
+impl From<&SealedSecret> for SealedRecord {
+    fn from(secret: &SealedSecret) -> Self {
+        Self { version: secret.version, sealed: secret.sealed.clone() }
+    }
+}
+
+impl SealedRecord {
+    /// The secret, whose key is the table's.
+    pub(in crate::store) fn into_secret(self, key: KeyId) -> SealedSecret {
+        SealedSecret { key, version: self.version, sealed: self.sealed }
     }
 }
