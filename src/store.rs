@@ -23,7 +23,7 @@ use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
 use crate::key::{Key, KeyId};
 use crate::outcome::Outcome;
-use sealed::{Replay, ReplayId, Resealed, SealedSecret};
+use sealed::{Replay, Sealed, SealedSecret};
 
 /// The number of a commit.
 pub type Revision = u64;
@@ -235,7 +235,7 @@ pub enum Direction {
 pub type Visit<'a, T> = &'a mut dyn FnMut(T) -> ControlFlow<()>;
 
 /// A store. See the module's text for what each backend promises.
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: Sealed + Send + Sync + std::fmt::Debug {
     /// A number that no other store has.
     fn store_id(&self) -> u128;
 
@@ -306,34 +306,4 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Rows of the ledger, by key, then hour.
     fn usage(&self, range: UsageRange, each: Visit<'_, (UsageKey, u64)>) -> Result<(), StoreError>;
-
-    /// The answer kept for a repeated call.
-    fn replay(&self, id: &ReplayId) -> Result<Option<Replay>, StoreError>;
-
-    /// How many answers are kept.
-    fn replay_count(&self) -> Result<u64, StoreError>;
-
-    /// Forgets answers that were made before a moment, the oldest first and `most` of them; says how many.
-    fn purge_replays(&self, made_before: Timestamp, most: usize) -> Result<usize, StoreError>;
-
-    /// A key's sealed secret.
-    fn sealed_secret(&self, key: KeyId) -> Result<Option<SealedSecret>, StoreError>;
-
-    /// How many sealed secrets there are.
-    fn sealed_count(&self) -> Result<u64, StoreError>;
-
-    /// What a right master key opens, if one was ever used.
-    fn master_check(&self) -> Result<Option<Vec<u8>>, StoreError>;
-
-    /// Replaces or removes each sealed secret, and what a right master key opens, in one transaction; says how many
-    /// there were.
-    ///
-    /// # Errors
-    /// Nothing was changed.
-    fn reseal(
-        &self,
-        master_check: Option<&[u8]>,
-        audit: &[audit::Draft],
-        each: &mut dyn FnMut(SealedSecret) -> Resealed,
-    ) -> Result<u64, StoreError>;
 }

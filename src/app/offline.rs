@@ -8,8 +8,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, MasterKey, Pepper, Store as StoreConfig};
 use crate::key::secret::SecretHasher;
 use crate::manage::recover::{self, MasterKeyChange, VaultError};
+use crate::store::StoreError;
 use crate::store::embedded::{EmbeddedStore, Peppering};
-use crate::store::{Store, StoreError};
+use crate::store::sealed::Sealed as _;
 
 /// Opens what the configuration's store holds, with nothing serving from it.
 ///

@@ -19,19 +19,16 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetada
 use super::record::{
     self, AuditRecord, Damage, KeyRecord, OwnerRecord, RoleRecord, TokenRecord, TombstoneRecord,
 };
-use super::sealed::{Replay, ReplayId, Resealed, SealedSecret};
 use super::usage_tables::{self as rows, Row};
 use super::{
     Added, AdminToken, Change, Counted, Direction, Revision, Store, StoreError, Tombstone, Totals, UsageKey,
     UsageRange, Visit, audit,
 };
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::key::group::{Owner, Role};
 use crate::key::{Key, KeyId};
 pub use open::Peppering;
-use tables::{
-    AUDIT, KEYS, LEDGER, OWNERS, REPLAYS, REVISION, ROLES, ROUTES, SEALED, TOKENS, TOMBSTONES, TOTALS,
-};
+use tables::{AUDIT, KEYS, LEDGER, OWNERS, REVISION, ROLES, ROUTES, TOKENS, TOMBSTONES, TOTALS};
 use write::{append_audit, apply_write, merge_one, meta_u64, set_meta_u64};
 
 /// Told how long each commit took.
@@ -340,47 +337,6 @@ impl Store for EmbeddedStore {
                 }
             }
             Ok(())
-        })
-    }
-
-    fn replay(&self, id: &ReplayId) -> Result<Option<Replay>, StoreError> {
-        self.read(|transaction| sealed::replay(transaction, id))
-    }
-
-    fn replay_count(&self) -> Result<u64, StoreError> {
-        self.read(|transaction| Ok(transaction.open_table(REPLAYS)?.len()?))
-    }
-
-    fn purge_replays(&self, made_before: Timestamp, most: usize) -> Result<usize, StoreError> {
-        // Most often there is nothing to do, and a look costs no commit.
-        if !self.read(|transaction| sealed::has_replay_before(transaction, made_before))? {
-            return Ok(0);
-        }
-        self.write(|transaction| sealed::purge_replays(transaction, made_before, most))
-    }
-
-    fn sealed_secret(&self, key: KeyId) -> Result<Option<SealedSecret>, StoreError> {
-        self.read(|transaction| sealed::secret(transaction, key))
-    }
-
-    fn sealed_count(&self) -> Result<u64, StoreError> {
-        self.read(|transaction| Ok(transaction.open_table(SEALED)?.len()?))
-    }
-
-    fn master_check(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(sealed::master_check)
-    }
-
-    fn reseal(
-        &self,
-        master_check: Option<&[u8]>,
-        audit: &[audit::Draft],
-        each: &mut dyn FnMut(SealedSecret) -> Resealed,
-    ) -> Result<u64, StoreError> {
-        self.write(|transaction| {
-            append_audit(transaction, audit)?;
-            sealed::set_master_check(transaction, master_check)?;
-            sealed::reseal(transaction, each)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What the store keeps sealed: bytes that it cannot read itself.
 
-use super::Revision;
+use super::{Revision, StoreError, audit};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 
@@ -44,4 +44,37 @@ pub enum Resealed {
     Erase,
     /// Nothing is changed, of this one and of all others.
     BreakOff,
+}
+
+/// The part of a store that keeps what is sealed.
+pub trait Sealed {
+    /// The answer kept for a repeated call.
+    fn replay(&self, id: &ReplayId) -> Result<Option<Replay>, StoreError>;
+
+    /// How many answers are kept.
+    fn replay_count(&self) -> Result<u64, StoreError>;
+
+    /// Forgets answers that were made before a moment, the oldest first and `most` of them; says how many.
+    fn purge_replays(&self, made_before: Timestamp, most: usize) -> Result<usize, StoreError>;
+
+    /// A key's sealed secret.
+    fn sealed_secret(&self, key: KeyId) -> Result<Option<SealedSecret>, StoreError>;
+
+    /// How many sealed secrets there are.
+    fn sealed_count(&self) -> Result<u64, StoreError>;
+
+    /// What a right master key opens, if one was ever used.
+    fn master_check(&self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Replaces or removes each sealed secret, and what a right master key opens, in one transaction; says how many
+    /// there were.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    fn reseal(
+        &self,
+        master_check: Option<&[u8]>,
+        audit: &[audit::Draft],
+        each: &mut dyn FnMut(SealedSecret) -> Resealed,
+    ) -> Result<u64, StoreError>;
 }

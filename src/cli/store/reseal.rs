@@ -20,8 +20,9 @@ use crate::manage::recover::MasterKeyChange;
                   With --erase every sealed secret is forgotten, and the master key with them; the keys themselves go \
                   on working. No master key is needed for that: set keys.recoverable = false where it is lost, or to \
                   have no secret that can be read again.",
-    after_help = "Examples:\n  \
-                  OLD=$PORTCULLIS_MASTER_KEY PORTCULLIS_MASTER_KEY=$(openssl rand -base64 32) \\\n    \
+    after_help = "Examples, where the configuration names PORTCULLIS_MASTER_KEY:\n  \
+                  (umask 077; openssl rand -base64 32 > new.key)      keep it: without it no secret is shown again\n  \
+                  OLD=$(cat old.key) PORTCULLIS_MASTER_KEY=$(cat new.key) \\\n    \
                   portcullis store reseal --config portcullis.toml --old-master-key-env OLD\n  \
                   portcullis store reseal --config portcullis.toml --erase"
 )]
