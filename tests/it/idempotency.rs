@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::clock::{ManualClock, Timestamp};
+use portcullis::manage::replay::MAX_REPLAYS;
+use redb::{Database, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -265,4 +267,28 @@ fn the_command_line_repeats_a_command_safely() {
         assert_eq!(run(&words).0, Some(2), "{words:?}");
     }
     assert_eq!(total(&server.admin), 1);
+}
+
+#[test]
+fn when_no_more_answers_can_be_kept_a_call_that_wants_one_is_refused_and_others_go_on() {
+    let fixture = Fixture::new();
+    fixture.start().stop();
+    let table = TableDefinition::<[u8; 32], &[u8]>::new("replays");
+    let database = Database::open(fixture.store_path()).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut table = write.open_table(table).unwrap();
+        for number in 0..MAX_REPLAYS {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            table.insert(id, &[][..]).unwrap();
+        }
+    }
+    write.commit().unwrap();
+    drop(database);
+    let gateway = fixture.start();
+    let refused = create(&gateway.admin, ONCE, "a");
+    assert_eq!((refused.status, refused.code().as_str()), (429, "too_many_replays"));
+    assert_eq!(total(&gateway.admin), 0);
+    gateway.admin.key(&json!({}));
 }
