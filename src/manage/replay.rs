@@ -26,7 +26,7 @@ pub const MAX_KEY_CHARS: usize = 255;
 /// How long an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_hours(24);
 /// Answers that are kept at once; one more call with an `Idempotency-Key` is refused.
-pub const MAX_REPLAYS: u64 = 500_000;
+pub const MAX_REPLAYS: u64 = 200_000;
 /// Answers that are forgotten in one transaction.
 const PURGE_AT_ONCE: usize = 1_000;
 
