@@ -3,6 +3,7 @@
 mod dry_run;
 pub mod offline;
 mod readiness;
+pub mod reseal;
 mod signals;
 mod tasks;
 

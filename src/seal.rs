@@ -74,7 +74,7 @@ impl std::fmt::Debug for Derivation {
 }
 
 impl Derivation {
-    /// From a text, and a salt that is another one in each store.
+    /// From a text, and a salt that need not be secret.
     pub fn new(salt: &[u8], text: &[u8]) -> Self {
         Self(Salt::new(HKDF_SHA256, salt).extract(text))
     }

@@ -15,7 +15,8 @@ use crate::store::audit::Draft;
 use crate::store::sealed::{Resealed, SealedSecret};
 use crate::store::{Change, Store, StoreError, Write};
 
-/// What is sealed when a master key is first used.
+/// What the value is bound to that is sealed when a master key is first used. It names no store: a restored one has
+/// another ID.
 const CHECK: &[u8] = b"portcullis master key";
 
 /// Why there is no vault, or none that was resealed. Nothing was changed.
@@ -72,10 +73,10 @@ impl Vault {
     ) -> Result<Self, VaultError> {
         let vault = Self(SealingKey::new(master_key)?);
         match store.master_check()? {
-            Some(check) if vault.made(store, &check) => {}
+            Some(check) if vault.made(&check) => {}
             Some(_) => return Err(VaultError::WrongKey),
             None => {
-                let writes = vec![Write::PutMasterCheck(vault.check(store)?)];
+                let writes = vec![Write::PutMasterCheck(vault.check()?)];
                 let audit = vec![draft(now, "start", "master_key.set", String::new())];
                 store.commit(&mut Change { writes, audit })?;
             }
@@ -83,12 +84,12 @@ impl Vault {
         Ok(vault)
     }
 
-    fn check(&self, store: &dyn Store) -> Result<Vec<u8>, SealError> {
-        self.0.seal(&check_place(store), CHECK)
+    fn check(&self) -> Result<Vec<u8>, SealError> {
+        self.0.seal(CHECK, &[])
     }
 
-    fn made(&self, store: &dyn Store, check: &[u8]) -> bool {
-        self.0.open(&check_place(store), check).is_some()
+    fn made(&self, check: &[u8]) -> bool {
+        self.0.open(CHECK, check).is_some()
     }
 
     pub(super) fn seal(
@@ -110,10 +111,6 @@ impl Vault {
 /// A sealed secret belongs to its key and version, so that none can be put in another's place.
 fn place(key: KeyId, version: u32) -> Vec<u8> {
     [&b"portcullis secret"[..], &key.as_u128().to_be_bytes(), &version.to_be_bytes()].concat()
-}
-
-fn check_place(store: &dyn Store) -> Vec<u8> {
-    [&b"portcullis check"[..], &store.store_id().to_be_bytes()].concat()
 }
 
 fn draft(at: Timestamp, actor: &str, action: &'static str, target: String) -> Draft {
@@ -142,17 +139,13 @@ pub fn reseal(
 ) -> Result<MasterKeyChange, VaultError> {
     let (old, new) = (Vault(SealingKey::new(old)?), Vault(SealingKey::new(new)?));
     let Some(check) = store.master_check()? else { return Ok(MasterKeyChange::Unused) };
-    if !old.made(store, &check) {
-        return if new.made(store, &check) {
-            Ok(MasterKeyChange::Already)
-        } else {
-            Err(VaultError::WrongKey)
-        };
+    if !old.made(&check) {
+        return if new.made(&check) { Ok(MasterKeyChange::Already) } else { Err(VaultError::WrongKey) };
     }
     let target = format!("{} keys", store.sealed_count()?);
     let audit = [draft(now, "offline", "master_key.reseal", target)];
     let mut failed = None;
-    let resealed = store.reseal(Some(&new.check(store)?), &audit, &mut |kept| {
+    let resealed = store.reseal(Some(&new.check()?), &audit, &mut |kept| {
         each();
         let secret = old.open(&kept).ok_or(VaultError::Damaged(kept.key));
         let sealed = secret.and_then(|secret| Ok(new.seal(kept.key, kept.version, &secret)?));

@@ -27,6 +27,8 @@ pub const MAX_KEY_CHARS: usize = 255;
 pub const KEPT_FOR: Duration = Duration::from_hours(24);
 /// Answers that are kept at once; one more call with an `Idempotency-Key` is refused.
 pub const MAX_REPLAYS: u64 = 200_000;
+/// The same for every store: one that was restored has another ID, and its callers go on repeating their calls.
+const SALT: &[u8] = b"portcullis replay";
 /// Answers that are forgotten in one transaction.
 const PURGE_AT_ONCE: usize = 1_000;
 
@@ -203,7 +205,7 @@ impl Manage {
     }
 
     fn claim(&self, call: &Call<'_>, once: &IdempotencyKey) -> Result<Claim<'_>, ManageError> {
-        let derivation = Derivation::new(&self.store.store_id().to_be_bytes(), once.0.as_bytes());
+        let derivation = Derivation::new(SALT, once.0.as_bytes());
         let scope = call.scope();
         let id = *derivation.bytes(&[b"portcullis replay id", &scope])?;
         let request = *derivation.bytes(&[b"portcullis replay request", &digest_of(call.document)])?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::app::offline::SealedStore;
+use crate::app::reseal::SealedStore;
 use crate::cli::output::{self, Form, Unit};
 use crate::cli::{ConfigFile, WrongUsage};
 use crate::config::{Config, MasterKey, file};
