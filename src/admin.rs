@@ -93,6 +93,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/keys/{id}/rotation", get(keys::rotation))
         .route("/keys/{id}/revoke", post(keys::revoke))
+        .route("/keys/{id}/secret", get(keys::reveal))
         .route("/keys/{id}/check", post(check::check))
         .route("/roles", get(groups::list::<Role>).post(groups::create::<Role>))
         .route(

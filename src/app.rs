@@ -3,6 +3,7 @@
 mod dry_run;
 pub mod offline;
 mod readiness;
+pub mod reseal;
 mod signals;
 mod tasks;
 
@@ -22,10 +23,11 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, AdminState};
 use crate::admission::Judge;
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Store as StoreConfig};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::{Config, MasterKey, Store as StoreConfig};
 use crate::key::secret::SecretHasher;
 use crate::lines::Lines;
+use crate::manage::recover::{Vault, VaultError};
 use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
 use crate::metrics::{Metrics, NO_ROUTE};
 use crate::proxy::connection::{Bounds, Connections};
@@ -82,6 +84,8 @@ impl Core {
         let observed = Arc::clone(&metrics);
         store.observe_commits(Arc::clone(&clock), Box::new(move |took| observed.store_committed(took)));
         let store: Arc<dyn Store> = Arc::new(store);
+        let vault =
+            config.keys.master_key.as_ref().map(|key| unlock(&*store, key, path, clock.now())).transpose()?;
         let (slab, opened) = Slab::open(&usage_path(path), store.store_id(), store.opening())?;
         if let Some(aside) = &opened.set_aside {
             let (path, fault) = (aside.path.display(), &aside.fault);
@@ -103,6 +107,7 @@ impl Core {
             lines: Arc::clone(&lines),
             quotas: Arc::clone(&quotas),
             hasher: hasher.clone(),
+            vault,
             settings: KeySettings {
                 prefix: config.keys.prefix.clone(),
                 rotate_after: config.keys.rotate_after.clone(),
@@ -113,6 +118,19 @@ impl Core {
         tracing::info!(keys, "keys loaded");
         Ok(Self { manage, store, snapshot, ledger, callers, lines, quotas, metrics, clock, hasher })
     }
+}
+
+/// Makes sure that the master key is the one that the store was sealed with.
+fn unlock(store: &dyn Store, key: &MasterKey, path: &Path, now: Timestamp) -> anyhow::Result<Vault> {
+    Vault::unlock(store, key.expose(), now).map_err(|error| match error {
+        VaultError::WrongKey => anyhow::anyhow!(
+            "keys.master_key_env: the environment variable `{}` holds another master key than the one that {} was \
+             sealed with; give that one, or see `portcullis store reseal --help`",
+            key.variable(),
+            path.display()
+        ),
+        error => error.into(),
+    })
 }
 
 /// The usage file's path: the store's, with another ending.
@@ -199,7 +217,7 @@ pub fn build_with_clock(
             proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace))
         })
         .collect();
-    let background = tasks::Background::start(&admin, Arc::clone(&gateway));
+    let background = tasks::Background::start(&admin, Arc::clone(&gateway), Arc::clone(&core.manage));
     Ok(App {
         gateway_addresses,
         admin_address,

@@ -8,6 +8,7 @@ mod expand;
 pub mod file;
 mod headers;
 mod hosts;
+mod master_key;
 mod matching;
 mod rotation;
 mod route;
@@ -22,6 +23,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub use master_key::MasterKey;
 
 use crate::key::RateSpec;
 use crate::key::due::RotateAfter;
@@ -119,6 +122,8 @@ pub struct Keys {
     pub rotate_after: RotateAfter,
     /// The pepper, read from the variable that `pepper_env` names; digests are then HMAC-SHA-256.
     pub pepper: Option<Pepper>,
+    /// Where secrets are recoverable: the key that they are sealed with, from the variable that `master_key_env` names.
+    pub master_key: Option<MasterKey>,
 }
 
 /// A secret that the operator keeps outside the store. It has no readable `Debug` and is wiped when dropped.

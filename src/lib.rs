@@ -30,7 +30,8 @@
 //! - Nothing is forwarded without a [`admission::Passage`], and only [`admission::Judge::admit`] makes one.
 //! - The route, the scopes and the bytes sent upstream come from one parsed target.
 //! - There is no cache of keys: a key is in the snapshot or it is unknown.
-//! - A plaintext secret is in no store, log, metric, error, audit entry or `Debug` output.
+//! - A plaintext secret is in no store, log, metric, error, audit entry or `Debug` output. What must be read again is
+//!   sealed: an answer under what its caller sent, a recoverable secret under the operator's master key.
 //! - A status is derived, never stored. A change is one transaction, or nothing.
 //! - Rates run on monotonic time; expiries and calendar quotas on wall time. Clocks are read in [`clock`] alone.
 //! - Whatever comes from outside has a named bound.
@@ -45,6 +46,7 @@
 //! | [`head`], [`routes`], [`request_id`] | what is a request, where it goes, what it is called |
 //! | [`admission`] | the decision |
 //! | [`snapshot`], [`limit`], [`usage`] | what the decision reads and charges |
+//! | [`seal`] | encryption of what is kept and must be read again |
 //! | [`store`] | what outlives the process |
 //! | [`lines`] | the connections, each with the key that it serves: what a revocation cuts |
 //! | [`manage`] | every change and every reading of keys |
@@ -72,6 +74,7 @@ pub mod proxy;
 pub mod quantity;
 pub mod request_id;
 pub mod routes;
+pub mod seal;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;

@@ -13,6 +13,8 @@ pub mod list;
 mod patch;
 mod permission;
 pub mod profile;
+pub mod recover;
+pub mod replay;
 pub mod rotation;
 pub mod tokens;
 pub mod usage;
@@ -32,6 +34,7 @@ use crate::key::due::RotateAfter;
 use crate::key::secret::SecretHasher;
 use crate::key::{Key, KeyId};
 use crate::lines::Lines;
+use crate::seal::SealError;
 use crate::snapshot::Snapshot;
 use crate::store::audit::Draft;
 use crate::store::{Change, Direction, Store, StoreError, Write};
@@ -73,26 +76,49 @@ pub enum ManageError {
     /// The admin token may not.
     #[error("this needs the permission {}", .0.as_str())]
     Forbidden(Permission),
+    /// The `Idempotency-Key` came before, with another body.
+    #[error("this Idempotency-Key was sent before with another body; send a new one with each new call")]
+    IdempotencyKeyReused,
+    /// The call with this `Idempotency-Key` has not ended.
+    #[error("the first call with this Idempotency-Key is still running; send it again in a moment")]
+    IdempotencyInProgress,
+    /// No more answers can be kept.
+    #[error(
+        "{0} answers are kept for repeated calls, which is all that can be; send no Idempotency-Key, or wait"
+    )]
+    TooManyReplays(u64),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness: {0}")]
     Randomness(String),
+    /// Something could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A secret is not kept, or not any more.
+    #[error("this secret cannot be shown: {0}")]
+    NotRecoverable(&'static str),
+    /// What was sealed does not open.
+    #[error("{0}; the store is damaged there")]
+    Unsealable(&'static str),
 }
 
 impl ManageError {
     /// The code on the wire, and in the audit log.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NotFound { .. } => "not_found",
+            Self::NotFound { .. } | Self::NotRecoverable(_) => "not_found",
             Self::Invalid(_) => "validation_failed",
             Self::Conflict(_) => "conflict",
             Self::KeyLimitReached { .. } => "key_limit_reached",
             Self::PreconditionFailed(_) => "precondition_failed",
             Self::Forbidden(_) | Self::BoundToOwner(_) => "permission_denied",
             Self::Store(_) => "store_unavailable",
-            Self::Randomness(_) => "internal_error",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::IdempotencyInProgress => "idempotency_in_progress",
+            Self::TooManyReplays(_) => "too_many_replays",
+            Self::Randomness(_) | Self::Seal(_) | Self::Unsealable(_) => "internal_error",
         }
     }
 
@@ -126,6 +152,8 @@ pub struct Manage {
     tokens: tokens::Tokens,
     groups: groups::Groups,
     index: Arc<index::Index>,
+    running: replay::Running,
+    vault: Option<recover::Vault>,
     /// Calls without a right token. Locked for a moment by each.
     unknown: Mutex<audit::Unknown>,
 }
@@ -153,6 +181,8 @@ pub struct Parts {
     pub quotas: Arc<Quotas>,
     /// How secrets are hashed.
     pub hasher: SecretHasher,
+    /// What seals them, where they are recoverable.
+    pub vault: Option<recover::Vault>,
     /// What the configuration says of keys.
     pub settings: KeySettings,
     /// What time it is.
@@ -173,7 +203,7 @@ impl Manage {
     /// # Errors
     /// The store's.
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, snapshot, ledger, callers, lines, quotas, hasher, settings, clock } = parts;
+        let Parts { store, snapshot, ledger, callers, lines, quotas, hasher, vault, settings, clock } = parts;
         let tokens = tokens::Tokens::load(store.as_ref())?;
         let groups = groups::Groups::load(store.as_ref())?;
         let index = Arc::new(index::Index::default());
@@ -194,6 +224,8 @@ impl Manage {
             tokens,
             groups,
             index,
+            running: replay::Running::default(),
+            vault,
             unknown: Mutex::default(),
         })
     }
@@ -247,20 +279,36 @@ impl Manage {
 
     /// Commits one key's change and applies it. The caller holds the writer's lock.
     fn commit(&self, mut after: Key, deed: &Deed<'_>) -> Result<Key, ManageError> {
+        self.prepare(&mut after, deed)?;
+        self.finish(after, deed, Vec::new())
+    }
+
+    /// What is looked at before a change is committed.
+    fn prepare(&self, after: &mut Key, deed: &Deed<'_>) -> Result<(), ManageError> {
         if deed.before.is_some() {
             after.updated_at = self.now();
         }
-        self.check_groups(deed.before, &after)?;
-        if let Some(owner) = deed.actor.owner.as_ref().filter(|_| !deed.actor.sees(&after)) {
+        self.check_groups(deed.before, after)?;
+        if let Some(owner) = deed.actor.owner.as_ref().filter(|_| !deed.actor.sees(after)) {
             return Err(ManageError::BoundToOwner(owner.clone()));
         }
         if !after.profile.quotas.is_empty() {
             // A quota that is new counts what its window saw, up to the last request.
             self.ledger.merge()?;
-            self.quotas.seed_added(deed.before, &after, self.store.as_ref(), self.now())?;
+            self.quotas.seed_added(deed.before, after, self.store.as_ref(), self.now())?;
         }
+        Ok(())
+    }
+
+    /// Commits a change that was prepared, in one transaction with what goes with it.
+    fn finish(&self, after: Key, deed: &Deed<'_>, mut writes: Vec<Write>) -> Result<Key, ManageError> {
         let draft = self.draft(&Deed { after: Some(&after), ..*deed }, after.id);
-        let mut change = Change { writes: vec![Write::PutKey(Box::new(after))], audit: vec![draft] };
+        if after.revoked.is_some() {
+            // A dead secret is of no use, and so none is kept.
+            writes.push(Write::DropSealed(after.id));
+        }
+        writes.push(Write::PutKey(Box::new(after)));
+        let mut change = Change { writes, audit: vec![draft] };
         self.store.commit(&mut change)?;
         let Some(Write::PutKey(stored)) = change.writes.pop() else {
             return Err(ManageError::Conflict("the change held no key".into()));

@@ -12,6 +12,7 @@
 pub mod audit;
 pub mod embedded;
 mod record;
+pub mod sealed;
 mod usage_tables;
 
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
 use crate::key::{Key, KeyId};
 use crate::outcome::Outcome;
+use sealed::{Replay, Sealed, SealedSecret};
 
 /// The number of a commit.
 pub type Revision = u64;
@@ -97,7 +99,7 @@ pub struct Change {
 pub enum Write {
     /// Creates or replaces a key. Its `revision` is set by the commit.
     PutKey(Box<Key>),
-    /// Removes a key and leaves a tombstone that its usage hangs on.
+    /// Removes a key with its sealed secret, and leaves a tombstone that its usage hangs on.
     DeleteKey(Tombstone),
     /// Creates or replaces an admin token.
     PutToken(AdminToken),
@@ -111,6 +113,14 @@ pub enum Write {
     PutOwner(Owner),
     /// Removes an owner's record.
     DeleteOwner(String),
+    /// Keeps an answer for a repeated call. Its `revision` is set by the commit.
+    PutReplay(Replay),
+    /// Keeps a key's sealed secret, in place of the one before it.
+    PutSealed(SealedSecret),
+    /// Removes a key's sealed secret, if there is one.
+    DropSealed(KeyId),
+    /// Keeps what a right master key opens.
+    PutMasterCheck(Vec<u8>),
 }
 
 /// What is left of a deleted key.
@@ -225,7 +235,7 @@ pub enum Direction {
 pub type Visit<'a, T> = &'a mut dyn FnMut(T) -> ControlFlow<()>;
 
 /// A store. See the module's text for what each backend promises.
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: Sealed + Send + Sync + std::fmt::Debug {
     /// A number that no other store has.
     fn store_id(&self) -> u128;
 

@@ -12,6 +12,10 @@ use super::problem::Problem;
 use crate::document::entries::pointer_segment;
 use crate::document::{Faults, Fields};
 use crate::key::KeyId;
+use crate::manage::replay::{IdempotencyKey, MAX_KEY_CHARS};
+
+/// What makes a call one that can be repeated.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// A JSON body; null where there is none.
 pub(super) struct Document(pub(super) Value);
@@ -155,4 +159,19 @@ pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
     let values: Vec<&str> =
         headers.get_all(header::IF_MATCH).iter().filter_map(|v| v.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))
+}
+
+/// `Idempotency-Key`, if it was sent.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (Some(value), more) = (values.next(), values.next()) else { return Ok(None) };
+    if more.is_some() {
+        return Err(Problem::bad_request("Send one Idempotency-Key header."));
+    }
+    let key = value.to_str().ok().and_then(IdempotencyKey::new);
+    key.map(Some).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "Idempotency-Key must be 1 to {MAX_KEY_CHARS} visible ASCII characters, such as a random UUID."
+        ))
+    })
 }

@@ -2,19 +2,21 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::document::{Document, KeyPath, NoParams, Params, Text, if_match, number, time, word};
+use super::document::{
+    Document, KeyPath, NoParams, Params, Text, idempotency_key, if_match, number, time, word,
+};
 use super::problem::Problem;
 use super::{AdminState, blocking, cursor};
 use crate::document::{self, Fields};
 use crate::key::{KeyId, Status, Switch};
-use crate::manage::keys::Issued;
 use crate::manage::list::{Filter, MAX_LIMIT, Query, Sort};
+use crate::manage::replay::{Answered, Conditions};
 use crate::manage::view::KeyView;
-use crate::manage::{Actor, import};
+use crate::manage::{Actor, Manage, import};
 
 type Answer = Result<Response, Problem>;
 
@@ -60,11 +62,14 @@ pub(super) async fn create(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
+    headers: HeaderMap,
     Document(body): Document,
 ) -> Answer {
-    let issued = blocking(&state.manage, move |manage| manage.create_key(&actor, &body)).await?;
-    let location = format!("/api/v1/keys/{}", issued.view.key.id);
-    let mut response = show_secret(StatusCode::CREATED, &issued);
+    let once = idempotency_key(&headers)?;
+    let answered =
+        blocking(&state.manage, move |manage| manage.create_key_once(&actor, &body, once.as_ref())).await?;
+    let location = format!("/api/v1/keys/{}", answered.key());
+    let mut response = show_secret(StatusCode::CREATED, &answered);
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -153,9 +158,11 @@ pub(super) async fn rotate(
     Document(body): Document,
 ) -> Answer {
     let etag = if_match(&headers);
-    let issued =
-        blocking(&state.manage, move |manage| manage.rotate_key(&actor, id, &body, etag.as_deref())).await?;
-    Ok(show_secret(StatusCode::OK, &issued))
+    let once = idempotency_key(&headers)?;
+    let call = move |manage: &Manage| {
+        manage.rotate_key(&actor, id, &body, &Conditions { if_match: etag.as_deref(), once: once.as_ref() })
+    };
+    Ok(show_secret(StatusCode::OK, &blocking(&state.manage, call).await?))
 }
 
 pub(super) async fn rotation(
@@ -181,7 +188,23 @@ pub(super) async fn revoke(
         blocking(&state.manage, move |manage| manage.revoke_key(&actor, id, &body, etag.as_deref())).await?;
     let mut body = revoked.view.to_json();
     body["cut"] = revoked.cut.into();
-    Ok(with_etag(Json(body).into_response(), &revoked.view))
+    Ok(with_etag(Json(body).into_response(), &revoked.view.etag()))
+}
+
+/// `GET /keys/{id}/secret`: only where secrets are recoverable.
+pub(super) async fn reveal(
+    State(state): State<AdminState>,
+    actor: Actor,
+    _: NoParams,
+    KeyPath(id): KeyPath,
+) -> Answer {
+    let revealed = blocking(&state.manage, move |manage| manage.reveal_key(&actor, id)).await?;
+    let body = json!({
+        "secret": revealed.secret.expose(),
+        "version": revealed.version,
+        "fingerprint": revealed.fingerprint,
+    });
+    Ok(Json(body).into_response())
 }
 
 /// `POST /keys/import`: JSON Lines, each imported whole or not at all.
@@ -213,17 +236,22 @@ fn refuse_fields(body: &Value) -> Result<(), Problem> {
 }
 
 fn show_key(view: &KeyView) -> Response {
-    with_etag(Json(view.to_json()).into_response(), view)
+    with_etag(Json(view.to_json()).into_response(), &view.etag())
 }
 
-/// The one answer that shows a secret. `Cache-Control: no-store` is on every answer of this listener.
-fn show_secret(status: StatusCode, issued: &Issued) -> Response {
-    let body = json!({"key": issued.view.to_json(), "secret": issued.secret.expose()});
-    with_etag((status, Json(body)).into_response(), &issued.view)
+/// The answer that makes a secret and shows it, and its repetition. `Cache-Control: no-store` is on every answer of this listener.
+fn show_secret(status: StatusCode, answered: &Answered) -> Response {
+    let mut response = (status, answered.body().to_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if matches!(answered, Answered::Replayed(_)) {
+        headers.insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
+    }
+    with_etag(response, &answered.etag())
 }
 
-fn with_etag(mut response: Response, view: &KeyView) -> Response {
-    if let Ok(etag) = HeaderValue::try_from(view.etag()) {
+fn with_etag(mut response: Response, etag: &str) -> Response {
+    if let Ok(etag) = HeaderValue::try_from(etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }
     response

@@ -91,12 +91,27 @@ impl From<ManageError> for Problem {
         let (status, title) = match error {
             ManageError::Invalid(faults) => return Self::invalid(&faults),
             ManageError::Store(error) => return Self::from_store(&error),
-            ManageError::Randomness(_) => return Self::internal(detail),
+            ManageError::Randomness(_) | ManageError::Seal(_) | ManageError::Unsealable(_) => {
+                return Self::internal(detail);
+            }
             ManageError::PreconditionFailed(etag) => return Self::precondition_failed(etag, detail),
-            ManageError::NotFound { .. } => (StatusCode::NOT_FOUND, "There is no such thing"),
+            ManageError::NotFound { .. } | ManageError::NotRecoverable(_) => {
+                (StatusCode::NOT_FOUND, "There is no such thing")
+            }
             ManageError::Conflict(_) => (StatusCode::CONFLICT, "The present state does not allow it"),
             ManageError::KeyLimitReached { .. } => {
                 (StatusCode::CONFLICT, "The owner has as many active keys as it may")
+            }
+            ManageError::IdempotencyKeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another call")
+            }
+            ManageError::IdempotencyInProgress => {
+                let title = "The call with this Idempotency-Key is still running";
+                let problem = Self::new(StatusCode::CONFLICT, code, title, detail);
+                return problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            ManageError::TooManyReplays(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "No more answers can be kept for repeated calls")
             }
             ManageError::Forbidden(_) | ManageError::BoundToOwner(_) => {
                 (StatusCode::FORBIDDEN, "The admin token may not do this")

@@ -1,4 +1,5 @@
-//! What runs beside the requests: usage into the ledger each second, and names of upstreams looked up again.
+//! What runs beside the requests: usage into the ledger each second, answers whose time is over forgotten, and names of
+//! upstreams looked up again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,15 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::manage::Manage;
 use crate::proxy::Gateway;
 use crate::proxy::upstream::RESOLVE_EVERY;
 
 /// How often usage is merged: what a power loss can cost at most.
 const MERGE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often answers whose time is over are forgotten.
+const PURGE_EVERY: Duration = Duration::from_secs(1);
 
 /// The background tasks.
 pub(super) struct Background {
@@ -19,10 +24,11 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn start(runtime: &Runtime, gateway: Arc<Gateway>) -> Self {
+    pub(super) fn start(runtime: &Runtime, gateway: Arc<Gateway>, manage: Arc<Manage>) -> Self {
         let merging = runtime.spawn(merge(Arc::clone(&gateway)));
         let resolving = runtime.spawn(resolve(gateway));
-        Self { tasks: vec![merging, resolving] }
+        let purging = runtime.spawn(purge(manage));
+        Self { tasks: vec![merging, resolving, purging] }
     }
 
     /// Ends the tasks and waits until each has.
@@ -55,6 +61,21 @@ async fn merge(gateway: Arc<Gateway>) {
             }
             Ok(Ok(()) | Err(_)) => {}
             Err(error) => tracing::error!(%error, "the merge of usage broke off"),
+        }
+    }
+}
+
+/// Forgets answers that were kept for repeated calls, a bounded number each time.
+async fn purge(manage: Arc<Manage>) {
+    let mut every = interval(PURGE_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let manage = Arc::clone(&manage);
+        let purged = tokio::task::spawn_blocking(move || manage.purge_replays()).await;
+        // A store that fails says so elsewhere, and they are not replayed whether they are forgotten or not.
+        if let Ok(Err(error)) = purged {
+            tracing::debug!(%error, "kept answers could not be forgotten");
         }
     }
 }

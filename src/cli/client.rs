@@ -39,6 +39,15 @@ pub(super) struct Answer {
     pub(super) etag: Option<String>,
 }
 
+/// What is attached to a change.
+#[derive(Debug, Default)]
+pub(super) struct Conditions<'a> {
+    /// The `ETag` that the thing must still have.
+    pub(super) if_match: Option<&'a str>,
+    /// The `Idempotency-Key`.
+    pub(super) once: Option<&'a str>,
+}
+
 /// Items on a page: the most that the API gives.
 const PAGE: usize = 200;
 
@@ -115,9 +124,26 @@ impl Client {
         if_match: Option<&str>,
         body: Option<&Value>,
     ) -> anyhow::Result<Answer> {
+        self.change_once(method, path, &Conditions { if_match, once: None }, body)
+    }
+
+    /// Changes something; a call with the same `Idempotency-Key` is answered as the first one was.
+    ///
+    /// # Errors
+    /// As [`Client::change`].
+    pub(super) fn change_once(
+        &self,
+        method: &Method,
+        path: &str,
+        conditions: &Conditions<'_>,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Answer> {
         let mut request = self.request(method, path, &Vec::new());
-        if let Some(etag) = if_match {
+        if let Some(etag) = conditions.if_match {
             request = request.header(IF_MATCH, etag);
+        }
+        if let Some(key) = conditions.once {
+            request = request.header("idempotency-key", key);
         }
         let fetched = match body {
             None if *method == Method::DELETE => self.fetch(request)?,

@@ -19,10 +19,11 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::WrongUsage;
-use super::client::{Answer, Client, Connection};
+use super::client::{Answer, Client, Conditions, Connection};
 use super::output::{self, Form};
 use crate::clock::{Clock, SystemClock};
 use crate::key::KeyId;
+use crate::manage::replay::{IdempotencyKey, MAX_KEY_CHARS};
 use crate::quantity;
 use flags::{Cleared, Profile};
 pub(super) use flags::{limit, time};
@@ -46,6 +47,12 @@ enum Command {
     List(list::Args),
     /// Show one key, with its secrets' fingerprints and its usage
     Show(Target),
+    /// Print a key's secret again, where keys.recoverable keeps it
+    #[command(
+        after_help = "The secret goes to standard output alone. It needs the permission api.key.reveal, and every call \
+                      is in the audit log.\n\nExample:\n  SECRET=$(portcullis keys reveal key_01…)"
+    )]
+    Reveal(Target),
     Update(UpdateArgs),
     /// Let a disabled key through again
     Enable(Changed),
@@ -66,7 +73,8 @@ enum Command {
     mut_arg("name", |arg| arg.required(true)),
     after_help = "The secret is shown this once, and goes to standard output alone.\n\nExamples:\n  \
                   portcullis keys create --name ci --owner acme --limit minute=600/1m --quota monthly=1000000/month\n  \
-                  SECRET=$(portcullis keys create --name nightly --scope models:read --expires-in 90d)"
+                  SECRET=$(portcullis keys create --name nightly --scope models:read --expires-in 90d)\n  \
+                  portcullis keys create --name ci --idempotency-key $ONCE    with ONCE=$(uuidgen): safe to run again"
 )]
 struct CreateArgs {
     #[command(flatten)]
@@ -74,6 +82,8 @@ struct CreateArgs {
     /// The environment, a part of the secret that never changes [default: live]
     #[arg(long, value_name = "WORD")]
     environment: Option<String>,
+    #[command(flatten)]
+    once: Once,
 }
 
 /// Change a key; takes effect on its next request
@@ -116,6 +126,27 @@ struct RotateArgs {
     /// How often --watch looks, 100ms to 1h
     #[arg(long, value_name = "DURATION", default_value = "5s", requires = "watch", value_parser = rotation::interval)]
     every: Duration,
+    #[command(flatten)]
+    once: Once,
+}
+
+/// How a call is repeated safely
+#[derive(Debug, clap::Args)]
+struct Once {
+    /// Repeating the command with the same text within 24 hours prints the same secret and makes nothing new; use a
+    /// random one, such as from uuidgen
+    #[arg(long = "idempotency-key", value_name = "TEXT", value_parser = idempotency_key)]
+    key: Option<String>,
+}
+
+/// What the admin API takes. The error does not repeat it.
+fn idempotency_key(text: &str) -> Result<String, String> {
+    let good = IdempotencyKey::new(text).is_some();
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be 1 to {MAX_KEY_CHARS} visible ASCII characters"))
+    }
 }
 
 /// Refuse a key for good, and cut what it has running
@@ -194,6 +225,7 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
         Command::Create(args) => create(&client, args, form),
         Command::List(args) => list::run(&client, args, form),
         Command::Show(target) => show::key(&client.get(&target.path("")?, &Vec::new())?, form),
+        Command::Reveal(target) => reveal(&client, target, form),
         Command::Update(args) => update(&client, args, form),
         Command::Enable(changed) => post(&client, changed, "/enable", None, form),
         Command::Disable(changed) => post(&client, changed, "/disable", None, form),
@@ -209,10 +241,25 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
 }
 
 fn create(client: &Client, args: &CreateArgs, form: Form) -> anyhow::Result<()> {
+    if args.once.key.is_some() && args.profile.hangs_on_the_time() {
+        return Err(WrongUsage::error(
+            "--expires-in is another time whenever the command is run again; give --expires-at with --idempotency-key",
+        ));
+    }
     let mut document = args.profile.document(SystemClock::new().now());
     document.extend(args.environment.iter().map(|name| ("environment".to_owned(), json!(name))));
-    let answer = client.change(&Method::POST, "/keys", None, Some(&document.into()))?;
+    let conditions = Conditions { if_match: None, once: args.once.key.as_deref() };
+    let answer = client.change_once(&Method::POST, "/keys", &conditions, Some(&document.into()))?;
     issued(&answer, form)
+}
+
+fn reveal(client: &Client, target: &Target, form: Form) -> anyhow::Result<()> {
+    let answer = client.get(&target.path("/secret")?, &Vec::new())?;
+    if form == Form::Json {
+        return output::json(&answer.body);
+    }
+    let Some(secret) = answer.body["secret"].as_str() else { bail!("the answer holds no secret") };
+    output::line(secret)
 }
 
 fn update(client: &Client, args: &UpdateArgs, form: Form) -> anyhow::Result<()> {
@@ -236,7 +283,9 @@ fn rotate(client: &Client, args: &RotateArgs, form: Form) -> anyhow::Result<()> 
     }
     let path = args.changed.target.path("/rotate")?;
     let body = json!({"grace": args.grace});
-    let answer = client.change(&Method::POST, &path, args.changed.if_match.as_deref(), Some(&body))?;
+    let conditions =
+        Conditions { if_match: args.changed.if_match.as_deref(), once: args.once.key.as_deref() };
+    let answer = client.change_once(&Method::POST, &path, &conditions, Some(&body))?;
     issued(&answer, form)?;
     if args.watch { rotation::watch(client, &args.changed.target, args.every) } else { Ok(()) }
 }
@@ -284,7 +333,7 @@ fn issued(answer: &Answer, form: Form) -> anyhow::Result<()> {
     // Also where the secret is lost: whoever rotates needs the ID.
     output::note(show::text(&answer.body["key"], answer.etag.as_deref()).trim_end());
     written?;
-    output::note("\nThe secret is shown this once; only its hash is kept.");
+    output::note("\nThe secret is shown this once; unless keys.recoverable is set, only its hash is kept.");
     Ok(())
 }
 

@@ -16,7 +16,8 @@ use super::expand::is_variable_name;
 use super::file::Surroundings;
 use super::rotation;
 use super::{
-    AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, Metrics, MetricsAccess, Pepper, Store,
+    AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess, Pepper,
+    Store,
 };
 use crate::document::{Fields, either, integer, string, text};
 use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
@@ -115,10 +116,9 @@ pub fn keys(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Keys> {
     let prefix = fields.require("prefix", prefix);
     let rotate_after = rotation::rotate_after(&mut fields);
     let pepper = fields.read("pepper_env", |v| pepper(v, around));
-    refuse_true(&mut fields, "recoverable");
-    refuse(&mut fields, "master_key_env");
+    let master_key = master_key(&mut fields, around);
     fields.finish();
-    Some(Keys { prefix: prefix?, rotate_after: rotate_after?, pepper })
+    Some(Keys { prefix: prefix?, rotate_after: rotate_after?, pepper, master_key })
 }
 
 /// Reads `[metrics]`.
@@ -239,6 +239,21 @@ fn prefix(value: &Value) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("must be 1 to {MAX_PREFIX_BYTES} characters of a-z and 0-9, starting with a letter"))
+}
+
+/// The master key where secrets are recoverable. Where they are not, its variable need not be there.
+fn master_key(fields: &mut Fields<'_>, around: &Surroundings<'_>) -> Option<MasterKey> {
+    let recoverable = fields.require("recoverable", |v| either(v, Some(()), None)).flatten();
+    let named = fields.has("master_key_env");
+    if recoverable.is_some() && !named {
+        fields
+            .fault("recoverable", "needs master_key_env, the name of the variable that holds the master key");
+    }
+    fields.read("master_key_env", |value| match (string(value)?, recoverable) {
+        (name, Some(())) => MasterKey::read(name, around.env).map(Some),
+        (name, None) if is_variable_name(name) => Ok(None),
+        (_, None) => Err("must be the name of an environment variable".into()),
+    })?
 }
 
 fn pepper(value: &Value, around: &Surroundings<'_>) -> Result<Pepper, String> {

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use super::list::Turn;
 use super::{Actor, Manage, ManageError, Permission};
 use crate::clock::Timestamp;
+use crate::key::KeyId;
 use crate::store::audit::{Draft, Entry};
-use crate::store::{Change, Direction};
+use crate::store::{Change, Direction, StoreError};
 
 /// How often attempts without a right token are written.
 const UNKNOWN_EVERY: Duration = Duration::from_secs(1);
@@ -106,6 +107,28 @@ impl Manage {
             });
         }
         result
+    }
+
+    /// Writes down that a secret is shown again, before it is.
+    pub(super) fn note_reading(
+        &self,
+        actor: &Actor,
+        action: &'static str,
+        key: KeyId,
+        shown: &Value,
+    ) -> Result<(), StoreError> {
+        let draft = Draft {
+            at: self.now(),
+            actor: actor.id.clone(),
+            action,
+            target: key.to_string(),
+            outcome: "done".into(),
+            before: None,
+            after: Some(shown.to_string()),
+            address: actor.address.map(|address| address.to_string()),
+            request_id: actor.request_id.clone(),
+        };
+        self.store.commit(&mut Change { writes: Vec::new(), audit: vec![draft] }).map(drop)
     }
 
     /// Notes a call without a right token.

@@ -55,7 +55,8 @@ impl Manage {
             actor.needs(Permission::KeyCreate)?;
             let mut writer = self.writer.lock();
             let mut report = Report::default();
-            let (mut keys, mut digests, mut ids) = (Vec::new(), HashSet::new(), HashSet::new());
+            let (mut keys, mut secrets) = (Vec::new(), Vec::new());
+            let (mut digests, mut ids) = (HashSet::new(), HashSet::new());
             for (number, line) in (first_line..).zip(lines) {
                 if line.trim().is_empty() {
                     continue;
@@ -68,24 +69,31 @@ impl Manage {
                     if !actor.sees(&line.key) {
                         return Err("the admin token is bound to another owner".into());
                     }
-                    Ok(line.key)
+                    let sealed = self.sealed_of(&line).map_err(|error| error.to_string())?;
+                    Ok((line.key, sealed))
                 });
                 match read {
-                    Ok(key) => {
+                    Ok((key, sealed)) => {
                         digests.extend(key.versions.iter().map(|version| version.digest));
                         ids.insert(key.id);
                         keys.push(Key { created_by: actor.id.clone(), ..key });
+                        secrets.extend(sealed.map(Write::PutSealed));
                     }
                     Err(why) => report.refused.push((number, why)),
                 }
             }
             report.imported = u64::try_from(keys.len()).unwrap_or(u64::MAX);
-            self.commit_imported(actor, keys)?;
+            self.commit_imported(actor, keys, secrets)?;
             Ok(report)
         })
     }
 
-    fn commit_imported(&self, actor: &Actor, keys: Vec<Key>) -> Result<(), ManageError> {
+    fn commit_imported(
+        &self,
+        actor: &Actor,
+        keys: Vec<Key>,
+        mut writes: Vec<Write>,
+    ) -> Result<(), ManageError> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -104,7 +112,7 @@ impl Manage {
             address: actor.address.map(|address| address.to_string()),
             request_id: actor.request_id.clone(),
         };
-        let writes = keys.into_iter().map(|key| Write::PutKey(Box::new(key))).collect();
+        writes.extend(keys.into_iter().map(|key| Write::PutKey(Box::new(key))));
         let mut change = Change { writes, audit: vec![draft] };
         self.store.commit(&mut change)?;
         let now = self.clock.monotonic();
@@ -150,7 +158,8 @@ impl Manage {
             fields.raw(name);
         }
         let created_at = created_at.unwrap_or(now).min(now);
-        let version = SecretVersion { created_at, ..credential? };
+        let (version, secret) = credential?;
+        let version = SecretVersion { created_at, ..version };
         let key = Key {
             id: KeyId::from_u128(0),
             profile: profile?,
@@ -163,23 +172,23 @@ impl Manage {
             versions: vec![version],
             revision: 0,
         };
-        Some(Line { key, id })
+        Some(Line { key, id, secret })
     }
 
     /// The secret, or its hash: one of the two.
-    fn read_credential(&self, fields: &mut Fields<'_>) -> Option<SecretVersion> {
+    fn read_credential(&self, fields: &mut Fields<'_>) -> Option<(SecretVersion, Option<NewSecret>)> {
         let shown = fields.read("fingerprint", |v| document::text(v, 1, 64));
         if fields.has("secret") && fields.has("secret_sha256") {
             fields.raw("secret_sha256");
             fields.fault("secret_sha256", "give the secret or its hash, not both");
         }
-        let (digest, algorithm, fingerprint) = if fields.has("secret_sha256") {
+        let (digest, algorithm, fingerprint, secret) = if fields.has("secret_sha256") {
             let digest = fields.require("secret_sha256", |v| {
                 Digest::from_hex(document::string(v)?).ok_or_else(|| "must be 64 hex digits".into())
             })?;
             fields.raw("secret");
             let shown = shown.unwrap_or_else(|| Fingerprint::UNKNOWN.into());
-            (digest, Algorithm::Sha256, Fingerprint::from_stored(&shown))
+            (digest, Algorithm::Sha256, Fingerprint::from_stored(&shown), None)
         } else {
             let secret = fields.require("secret", |v| {
                 NewSecret::import(document::string(v)?).ok_or_else(|| {
@@ -188,10 +197,12 @@ impl Manage {
                     )
                 })
             })?;
-            (self.hasher.digest(&secret), self.hasher.algorithm(), secret.fingerprint())
+            (self.hasher.digest(&secret), self.hasher.algorithm(), secret.fingerprint(), Some(secret))
         };
         let created_at = self.now();
-        Some(SecretVersion { version: 1, digest, algorithm, fingerprint, created_at, superseded: None })
+        let version =
+            SecretVersion { version: 1, digest, algorithm, fingerprint, created_at, superseded: None };
+        Some((version, secret))
     }
 
     fn refuse_known(
@@ -217,7 +228,10 @@ impl Manage {
 }
 
 /// A line that was read.
-struct Line {
-    key: Key,
+pub(super) struct Line {
+    /// The key; its ID is set once it is known.
+    pub(super) key: Key,
     id: Option<KeyId>,
+    /// The secret, where the line had more than its hash.
+    pub(super) secret: Option<NewSecret>,
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::profile::{self, PastExpiry, Rules};
+use super::replay::Claim;
 use super::view::{self, KeyView};
 use super::{Actor, Deed, Manage, ManageError, Permission};
 use crate::clock::Timestamp;
@@ -39,6 +41,13 @@ pub struct Revoked {
     pub cut: u64,
 }
 
+impl Issued {
+    /// The answer that shows it, as JSON.
+    pub fn body(&self) -> Zeroizing<String> {
+        Zeroizing::new(json!({"key": self.view.to_json(), "secret": self.secret.expose()}).to_string())
+    }
+}
+
 impl Manage {
     /// Creates a key.
     ///
@@ -47,31 +56,38 @@ impl Manage {
     pub fn create_key(&self, actor: &Actor, document: &Value) -> Result<Issued, ManageError> {
         self.audited(actor, "key.create", "", || {
             actor.needs(Permission::KeyCreate)?;
-            let role_exists = |name: &str| self.role_exists(name);
-            let rules = Rules { past: PastExpiry::Refused(self.now()), role_exists: &role_exists };
-            let mut profile = profile::read_document(document, &rules).map_err(ManageError::Invalid)?;
-            profile.owner = profile.owner.or_else(|| actor.owner.clone());
-            let secret = self.new_secret(&profile.environment)?;
-            let mut writer = self.writer.lock();
-            let id = self.new_id(&mut writer);
-            let now = self.now();
-            let key = Key {
-                id,
-                profile,
-                switch: Switch::On,
-                revoked: None,
-                created_at: now,
-                created_by: actor.id.clone(),
-                updated_at: now,
-                rotated_at: None,
-                versions: vec![self.version_of(&secret, 1, now)],
-                revision: 0,
-            };
-            let deed = Deed { actor, action: "key.create", before: None, after: None };
-            let key = self.commit(key, &deed)?;
-            drop(writer);
-            Ok(Issued { view: self.view(key)?, secret })
+            self.create(actor, document, None)
         })
+    }
+
+    pub(super) fn create(
+        &self,
+        actor: &Actor,
+        document: &Value,
+        claim: Option<&Claim<'_>>,
+    ) -> Result<Issued, ManageError> {
+        let role_exists = |name: &str| self.role_exists(name);
+        let rules = Rules { past: PastExpiry::Refused(self.now()), role_exists: &role_exists };
+        let mut profile = profile::read_document(document, &rules).map_err(ManageError::Invalid)?;
+        profile.owner = profile.owner.or_else(|| actor.owner.clone());
+        let secret = self.new_secret(&profile.environment)?;
+        let mut writer = self.writer.lock();
+        let id = self.new_id(&mut writer);
+        let now = self.now();
+        let key = Key {
+            id,
+            profile,
+            switch: Switch::On,
+            revoked: None,
+            created_at: now,
+            created_by: actor.id.clone(),
+            updated_at: now,
+            rotated_at: None,
+            versions: vec![self.version_of(&secret, 1, now)],
+            revision: 0,
+        };
+        let deed = Deed { actor, action: "key.create", before: None, after: None };
+        self.commit_issued(key, &deed, secret, claim)
     }
 
     /// One key.
@@ -130,31 +146,25 @@ impl Manage {
         })
     }
 
-    /// Gives a key a new secret. The old one works until the document's `grace` ends; without one it is dead at once.
-    ///
-    /// # Errors
-    /// Nothing was changed: the key is revoked, or too many old secrets are still in their grace.
-    pub fn rotate_key(
+    /// The old secret works until the document's `grace` ends; without one it is dead at once.
+    pub(super) fn rotate(
         &self,
         actor: &Actor,
         id: KeyId,
         document: &Value,
         if_match: Option<&str>,
+        claim: Option<&Claim<'_>>,
     ) -> Result<Issued, ManageError> {
-        self.audited(actor, "key.rotate", id, || {
-            actor.needs(Permission::KeyUpdate)?;
-            let grace = read_grace(document)?;
-            let mut issued = None;
-            let view = self.change(actor, id, "key.rotate", if_match, |key| {
-                refuse_revoked(key)?;
-                let secret = self.new_secret(&key.profile.environment)?;
-                self.add_version(key, &secret, grace)?;
-                issued = Some(secret);
-                Ok(())
-            })?;
-            let secret = issued.ok_or_else(|| ManageError::Conflict("the rotation made no secret".into()))?;
-            Ok(Issued { view, secret })
-        })
+        let grace = read_grace(document)?;
+        let _writer = self.writer.lock();
+        let before = self.seen(actor, id)?;
+        check_match(&view::etag(&before), if_match)?;
+        refuse_revoked(&before)?;
+        let mut after = before.clone();
+        let secret = self.new_secret(&after.profile.environment)?;
+        self.add_version(&mut after, &secret, grace)?;
+        let deed = Deed { actor, action: "key.rotate", before: Some(&before), after: None };
+        self.commit_issued(after, &deed, secret, claim)
     }
 
     /// Revokes a key at once and for good, and cuts what it has running. Revoking again changes nothing.

@@ -5,6 +5,7 @@
 
 mod heal;
 mod open;
+mod sealed;
 mod tables;
 mod write;
 

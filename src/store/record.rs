@@ -4,8 +4,10 @@
 //! record whose checksum is wrong is damage, and is never taken for data.
 
 mod group;
+mod sealed;
 
 pub(super) use group::{OwnerRecord, RoleRecord};
+pub(super) use sealed::{ReplayRecord, SealedRecord};
 
 use serde::{Deserialize, Serialize};
 use std::num::{NonZeroU32, NonZeroU64};

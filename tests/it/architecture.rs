@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("routes", "config head"),
     ("metrics", "key outcome"),
     ("telemetry", "config"),
+    ("seal", ""),
     ("demo", ""),
     // What the decision reads and charges.
     ("limit", "clock key"),
@@ -32,7 +33,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("usage", "admission clock key limit outcome snapshot store"),
     // The decision, and the changes.
     ("admission", "clock config key limit outcome snapshot usage"),
-    ("manage", "clock document key lines outcome quantity snapshot store usage"),
+    ("manage", "clock document key lines outcome quantity seal snapshot store usage"),
     // The listeners. They never import each other.
     (
         "proxy",
@@ -54,6 +55,7 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("pingora", &["proxy", "app"]),
     ("memmap2", &["usage/map.rs"]),
     ("prometheus", &["metrics"]),
+    ("ring", &["seal"]),
     ("axum", &["admin", "demo"]),
     ("hyper", &["admin/server.rs"]),
     ("rustls", &["admin/tls.rs"]),

@@ -57,6 +57,11 @@ pub(super) struct Profile {
 }
 
 impl Profile {
+    /// Whether the same flags mean something else at another time.
+    pub(super) fn hangs_on_the_time(&self) -> bool {
+        self.expires_in.is_some()
+    }
+
     /// The fields that were named, and no others.
     pub(super) fn document(&self, now: Timestamp) -> Map<String, Value> {
         let listed = |items: &[String]| (!items.is_empty()).then(|| json!(items));

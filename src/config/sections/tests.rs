@@ -54,7 +54,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.admin, admin);
     assert_eq!(config.store, Store::Redb { path: "/folder/data/portcullis.redb".into() });
     let rotate_after = RotateAfter::everywhere(Some(Duration::from_hours(90 * 24)));
-    assert_eq!(config.keys, Keys { prefix: "pc".into(), rotate_after, pepper: None });
+    assert_eq!(config.keys, Keys { prefix: "pc".into(), rotate_after, pepper: None, master_key: None });
     assert_eq!(config.metrics, Metrics { top_keys: 100 });
     assert_eq!(
         config.log,
@@ -160,6 +160,8 @@ fn each_rule_of_the_store_and_the_keys_is_checked() {
         good("[keys]\nprefix = \"a1\"\nrotate_after = \"3650d\"\npepper_env = \"LONG\"\nrecoverable = false")
             .keys;
     assert_eq!(keys.pepper.unwrap().expose(), b"0123456789abcdef");
+    let off = good("[keys]\nrecoverable = false\nmaster_key_env = \"NO\"").keys;
+    assert_eq!(off.master_key, None, "its variable need not be there");
     assert_faults(&[
         ("[store]\nkind = \"postgres\"", "store.kind: not supported yet"),
         ("[store]\nkind = \"sqlite\"", "store.kind: must be \"redb\""),
@@ -185,8 +187,20 @@ fn each_rule_of_the_store_and_the_keys_is_checked() {
             "keys.pepper_env: the environment variable `SHORT` must hold at least 16",
         ),
         ("[keys]\npepper_env = \"${LONG}\"", "keys.pepper_env: must be the name of an environment variable"),
-        ("[keys]\nrecoverable = true", "keys.recoverable: not supported yet"),
-        ("[keys]\nmaster_key_env = \"LONG\"", "keys.master_key_env: not supported yet"),
+        ("[keys]\nrecoverable = true", "keys.recoverable: needs master_key_env"),
+        ("[keys]\nrecoverable = 1", "keys.recoverable: must be true or false"),
+        (
+            "[keys]\nmaster_key_env = \"a b\"",
+            "keys.master_key_env: must be the name of an environment variable",
+        ),
+        (
+            "[keys]\nrecoverable = true\nmaster_key_env = \"NO\"",
+            "keys.master_key_env: the environment variable `NO` is not set",
+        ),
+        (
+            "[keys]\nrecoverable = true\nmaster_key_env = \"SHORT\"",
+            "keys.master_key_env: the environment variable `SHORT` must hold 32 bytes in base64",
+        ),
     ]);
 }
 

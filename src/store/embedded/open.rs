@@ -12,8 +12,8 @@ use redb::{Database, DatabaseError, ReadableTable, StorageError};
 
 use super::heal::OpenFile;
 use super::tables::{
-    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, REVISION, ROLES, ROUTES, STORE_ID,
-    TOKENS, TOMBSTONES, TOTALS,
+    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, REPLAY_TIMES, REPLAYS, REVISION,
+    ROLES, ROUTES, SEALED, STORE_ID, TOKENS, TOMBSTONES, TOTALS,
 };
 use super::write::{meta_u64, set_meta_u64};
 use super::{EmbeddedStore, Fault};
@@ -137,6 +137,9 @@ fn make_tables(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(ROUTES)?;
     transaction.open_table(LEDGER)?;
     transaction.open_table(TOTALS)?;
+    transaction.open_table(REPLAYS)?;
+    transaction.open_table(REPLAY_TIMES)?;
+    transaction.open_table(SEALED)?;
     Ok(())
 }
 

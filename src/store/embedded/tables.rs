@@ -2,6 +2,7 @@
 
 use redb::TableDefinition;
 
+use crate::store::sealed::ReplayId;
 use crate::store::usage_tables::{RowKey, RowValue, TotalsKey, TotalsValue};
 
 /// Facts about the store itself, by name.
@@ -24,6 +25,13 @@ pub(super) const ROUTES: TableDefinition<'_, &str, u16> = TableDefinition::new("
 pub(super) const LEDGER: TableDefinition<'_, RowKey, RowValue> = TableDefinition::new("ledger");
 /// Sums of the ledger by key and secret version, kept in the transaction that changes the ledger.
 pub(super) const TOTALS: TableDefinition<'_, TotalsKey, TotalsValue> = TableDefinition::new("usage_totals");
+/// Answers kept for repeated calls, by what finds them.
+pub(super) const REPLAYS: TableDefinition<'_, ReplayId, &[u8]> = TableDefinition::new("replays");
+/// The same by time, then what finds them: the oldest are forgotten first.
+pub(super) const REPLAY_TIMES: TableDefinition<'_, (u64, ReplayId), ()> =
+    TableDefinition::new("replay_times");
+/// Sealed secrets, by the key ID's 128 bits.
+pub(super) const SEALED: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("sealed_secrets");
 
 /// In `meta`: the store's format, a number.
 pub(super) const FORMAT: &str = "format";
@@ -35,3 +43,5 @@ pub(super) const OPENINGS: &str = "openings";
 pub(super) const REVISION: &str = "revision";
 /// In `meta`: a hash that shows whether the pepper is the one that the secrets were hashed with.
 pub(super) const PEPPER_CHECK: &str = "pepper_check";
+/// In `meta`: what a right master key opens.
+pub(super) const MASTER_CHECK: &str = "master_check";

@@ -2,8 +2,8 @@
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::Outcome;
 use super::tables::{AUDIT, KEYS, META, OWNERS, ROLES, TOKENS, TOMBSTONES};
+use super::{Outcome, sealed};
 use crate::store::record::{
     self, AuditRecord, KeyRecord, OwnerRecord, RoleRecord, TokenRecord, TombstoneRecord,
 };
@@ -37,6 +37,7 @@ pub(super) fn apply_write(
             transaction.open_table(KEYS)?.remove(stone.id.as_u128())?;
             let bytes = record::encode(&TombstoneRecord::from(&*stone));
             transaction.open_table(TOMBSTONES)?.insert(stone.id.as_u128(), &bytes[..])?;
+            sealed::drop_secret(transaction, stone.id)?;
         }
         Write::PutToken(token) => {
             let bytes = record::encode(&TokenRecord::from(&*token));
@@ -61,6 +62,13 @@ pub(super) fn apply_write(
         Write::DeleteOwner(name) => {
             transaction.open_table(OWNERS)?.remove(name.as_str())?;
         }
+        Write::PutReplay(replay) => {
+            replay.revision = revision;
+            sealed::put_replay(transaction, replay)?;
+        }
+        Write::PutSealed(secret) => sealed::put_secret(transaction, secret)?,
+        Write::DropSealed(key) => sealed::drop_secret(transaction, *key)?,
+        Write::PutMasterCheck(check) => sealed::set_master_check(transaction, Some(check))?,
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ fn every_call(id: &str) -> Vec<(&'static str, String)> {
         ("POST", "/rotate"),
         ("POST", "/revoke"),
         ("POST", "/check"),
+        ("GET", "/secret"),
     ];
     let others = [
         ("GET", "keys"),
