@@ -1,7 +1,7 @@
 //! The command line: what can be asked for. Each group of commands has a file of its own, which does it.
 //!
 //! Commands that need a running gateway talk to its admin API and know nothing of the store; only `serve`,
-//! `quickstart` and an offline import open one. Results go to standard output, everything said about them to standard
+//! `quickstart` and what is given --config open one. Results go to standard output, everything said about them to standard
 //! error, so that a result can be piped.
 
 mod audit;
@@ -11,6 +11,7 @@ mod keys;
 mod output;
 mod quickstart;
 mod serve;
+mod store;
 mod tokens;
 mod usage;
 
@@ -69,6 +70,7 @@ enum Command {
     AdminTokens(tokens::Args),
     Usage(usage::Args),
     Audit(audit::Args),
+    Store(store::Args),
 }
 
 /// The command cannot be what was meant: exit status 2.
@@ -107,6 +109,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::AdminTokens(args) => tokens::run(args, cli.output),
         Command::Usage(args) => usage::run(args, cli.output),
         Command::Audit(args) => audit::run(args, cli.output),
+        Command::Store(args) => store::run(args, cli.output),
     }
 }
 

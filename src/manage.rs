@@ -5,6 +5,7 @@
 //! request that starts now. One lock orders changes, so that the snapshot sees them in the order of their commits.
 
 pub mod audit;
+pub mod backup;
 pub mod groups;
 pub mod import;
 mod index;
@@ -19,6 +20,7 @@ pub mod view;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -120,6 +122,8 @@ pub struct Manage {
     tokens: tokens::Tokens,
     groups: groups::Groups,
     index: Arc<index::Index>,
+    /// Whether a backup runs.
+    backing_up: Arc<AtomicBool>,
     /// Calls without a right token. Locked for a moment by each.
     unknown: Mutex<audit::Unknown>,
 }
@@ -182,6 +186,7 @@ impl Manage {
             tokens,
             groups,
             index,
+            backing_up: Arc::default(),
             unknown: Mutex::default(),
         })
     }

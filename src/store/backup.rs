@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
 use crate::clock::Timestamp;
-pub use read::Reader;
+pub use read::{Reader, verify};
 
 const MAGIC: &[u8; 8] = b"PCBACKUP";
 /// The form that is written and read.

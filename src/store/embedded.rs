@@ -30,8 +30,8 @@ use super::{
 use crate::clock::Clock;
 use crate::key::group::{Owner, Role};
 use crate::key::{Key, KeyId};
-pub use inspect::{Inspected, inspect};
-pub use open::Peppering;
+pub use inspect::{Inspected, Scope, inspect};
+pub use open::{NEWEST_FORMAT as RECORD_FORMAT, Peppering};
 pub use restore::{Restored, restore};
 use tables::{AUDIT, KEYS, LEDGER, OWNERS, REVISION, ROLES, ROUTES, TOKENS, TOMBSTONES, TOTALS};
 use write::{append_audit, apply_write, merge_one, meta_u64, set_meta_u64};

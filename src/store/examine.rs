@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::StoreError;
 use super::audit::Chain;
+use super::audit::Entry;
 use super::backup::{Record, Table};
 use super::contents::{self, Content};
-use super::embedded::{Inspected, inspect};
+use super::embedded::{Inspected, Scope, inspect};
 use agree::Agreement;
 
 /// Findings that are listed; all are counted.
@@ -51,6 +52,22 @@ pub struct Examination {
     pub broken_at: Option<u64>,
 }
 
+/// Shows the audit log of the store in the file at `path`, oldest entry first, and between the entries what is damaged.
+///
+/// # Errors
+/// The file is not there, cannot be read, or is in use.
+pub fn audit_log(path: &Path, each: &mut dyn FnMut(Result<Entry, String>)) -> Result<(), StoreError> {
+    inspect(path, Scope::Only(Table::Audit), &mut |inspected| match inspected {
+        Inspected::Record(record) => match contents::read(record) {
+            Ok(Content::Audit(entry)) => each(Ok(*entry)),
+            Ok(_) => {}
+            Err(why) => each(Err(why)),
+        },
+        Inspected::Damage(_, what) => each(Err(what)),
+        Inspected::Table(..) | Inspected::Doubtful(..) => {}
+    })
+}
+
 /// Takes what can be saved.
 pub type Save<'a> = &'a mut dyn FnMut(Record<'_>) -> std::io::Result<()>;
 
@@ -63,7 +80,7 @@ impl Examination {
         let mut examined = Self::default();
         let mut agreement = Agreement::default();
         let mut failed = None;
-        inspect(path, &mut |inspected| {
+        inspect(path, Scope::All, &mut |inspected| {
             if failed.is_none() {
                 failed = examined.look(inspected, &mut agreement, save).err();
             }

@@ -45,13 +45,14 @@ const MAY_IMPORT: &[(&str, &str)] = &[
 /// Which crate is named where, by the start of a file's path.
 const NAMED_IN: &[(&str, &[&str])] = &[
     ("redb", &["store/embedded"]),
+    ("xxhash_rust", &["store/embedded"]),
     ("governor", &["limit"]),
     ("dashmap", &["snapshot"]),
     ("pingora", &["proxy", "app"]),
     ("memmap2", &["usage/map.rs"]),
     ("prometheus", &["metrics"]),
     ("axum", &["admin", "demo"]),
-    ("hyper", &["admin/server.rs"]),
+    ("hyper", &["admin/server.rs", "admin/backup.rs"]),
     ("rustls", &["admin/tls.rs"]),
     ("clap", &["cli"]),
     ("ureq", &["cli/client"]),

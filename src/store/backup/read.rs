@@ -143,3 +143,13 @@ fn cut(error: std::io::Error) -> BackupError {
         _ => BackupError::Io(error),
     }
 }
+
+/// Reads a backup to its end, and says what it is.
+///
+/// # Errors
+/// It is not whole.
+pub fn verify(input: impl Read) -> Result<Written, BackupError> {
+    let mut reader = Reader::open(input)?;
+    while reader.next()?.is_some() {}
+    reader.ended().ok_or(BackupError::Short)
+}

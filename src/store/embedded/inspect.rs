@@ -30,11 +30,20 @@ pub enum Inspected<'a> {
 /// Bytes of a piece that is kept in memory.
 const PIECE_BYTES: u64 = 4096;
 
-/// Shows everything that can be found in the file at `path`, and all that is wrong with it.
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Every table, and the engine's own bookkeeping.
+    All,
+    /// One table.
+    Only(Table),
+}
+
+/// Shows what can be found in the file at `path`, and what is wrong with it.
 ///
 /// # Errors
 /// There is no such file, it cannot be read, or a process has it open.
-pub fn inspect(path: &Path, each: &mut dyn FnMut(Inspected<'_>)) -> Result<(), StoreError> {
+pub fn inspect(path: &Path, scope: Scope, each: &mut dyn FnMut(Inspected<'_>)) -> Result<(), StoreError> {
     let io_error = |error: io::Error| StoreError::Io { path: path.into(), cause: error.to_string() };
     let file = File::open(path).map_err(io_error)?;
     match file.try_lock_shared() {
@@ -49,7 +58,9 @@ pub fn inspect(path: &Path, each: &mut dyn FnMut(Inspected<'_>)) -> Result<(), S
     let tables = root
         .map(|root| pages.tables(root, &mut |what| each(Inspected::Damage(None, what))))
         .unwrap_or_default();
-    for table in Table::ALL {
+    for table in
+        Table::ALL.into_iter().filter(|table| matches!(scope, Scope::All) || scope == Scope::Only(*table))
+    {
         let Some(named) = tables.iter().find(|named| named.table == table) else {
             each(Inspected::Damage(Some(table), "the table is not there, or cannot be found".into()));
             continue;
@@ -67,7 +78,9 @@ pub fn inspect(path: &Path, each: &mut dyn FnMut(Inspected<'_>)) -> Result<(), S
             }
         });
     }
-    if let Err(what) = engine_check(other) {
+    if scope == Scope::All
+        && let Err(what) = engine_check(other)
+    {
         each(Inspected::Damage(None, format!("the database engine's own check fails: {what}")));
     }
     Ok(())

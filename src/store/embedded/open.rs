@@ -21,7 +21,7 @@ use crate::key::secret::{Algorithm, NewSecret, SecretHasher};
 use crate::store::StoreError;
 
 /// The newest format that this version reads and writes.
-pub(super) const NEWEST_FORMAT: u32 = 1;
+pub const NEWEST_FORMAT: u32 = 1;
 /// redb's own cache. The keys are in the snapshot, so this only serves writes and listings.
 pub(super) const CACHE_BYTES: usize = 64 << 20;
 /// Files up to this size have every page's checksum verified at start; larger ones would take too long.
