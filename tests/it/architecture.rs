@@ -55,6 +55,7 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("hyper", &["admin/server.rs", "admin/backup.rs"]),
     ("rustls", &["admin/tls.rs"]),
     ("clap", &["cli"]),
+    ("serde_saphyr", &["cli/keys/convert"]),
     ("ureq", &["cli/client"]),
     ("tracing_subscriber", &["telemetry"]),
     ("postcard", &["store/record"]),

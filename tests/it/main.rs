@@ -16,6 +16,7 @@ mod credentials;
 mod forwarding;
 mod groups;
 mod import;
+mod import_from;
 mod kill;
 mod life;
 mod limits;
