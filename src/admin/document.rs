@@ -63,6 +63,18 @@ fn unreadable(error: &BytesRejection) -> Problem {
     Problem::bad_request("The body broke off.")
 }
 
+/// The name or the ID in the path.
+pub(super) struct Name(pub(super) String);
+
+impl FromRequestParts<AdminState> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(text)| Self(text)).map_err(|_| Problem::bad_request("The path is not well-formed."))
+    }
+}
+
 /// The key of the path. What is no key ID is no key: 404.
 pub(super) struct KeyPath(pub(super) KeyId);
 
@@ -70,8 +82,7 @@ impl FromRequestParts<AdminState> for KeyPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) = path.map_err(|_| Problem::bad_request("The path is not well-formed."))?;
+        let Name(text) = Name::from_request_parts(parts, state).await?;
         text.parse().map(Self).map_err(|_| {
             let detail = "No key has this ID; a key ID is `key_` and 26 characters.";
             Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)

@@ -15,6 +15,9 @@ use crate::key::group::{Owner, Role};
 use crate::key::{Key, Status};
 use crate::store::{Change, Store, StoreError, Write, audit};
 
+/// The highest cap on active keys.
+pub const MAX_ACTIVE_KEYS: u64 = 1_000_000_000;
+
 /// The roles and owners that are recorded. Locked for writing by their changes alone.
 #[derive(Debug, Default)]
 pub(super) struct Groups {

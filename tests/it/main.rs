@@ -19,6 +19,7 @@ mod kill;
 mod life;
 mod limits;
 mod metrics;
+mod openapi;
 mod operations;
 mod smoke;
 mod streaming;
