@@ -104,7 +104,11 @@ fn parameters() -> Value {
         "ifMatch": {
             "name": "If-Match", "in": "header", "required": false,
             "description": "An `ETag`: the call does nothing and answers 412 where it is no longer the present one.",
-            "schema": {"type": "string"}, "example": "\"r42\"",
+            "schema": {"type": "string"},
+            "examples": {
+                "any": {"value": "*", "summary": "It must be there, whatever it is."},
+                "etag": {"value": "\"r42\"", "summary": "It must be as it was then."},
+            },
         },
     })
 }

@@ -21,6 +21,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod operations;
+mod schema;
 mod smoke;
 mod streaming;
 mod targets;

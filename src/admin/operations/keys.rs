@@ -23,7 +23,7 @@ fn lists() -> Vec<Operation> {
     let word = schema::text(1, 200);
     let filter = |name: &str, description: &str| in_query(name, description, &word);
     let lines =
-        Body { content: Content::Lines("ImportLine"), presence: Presence::Required, most: MAX_IMPORT_BYTES };
+        Body { content: Content::Lines("ImportLine"), presence: Presence::Optional, most: MAX_IMPORT_BYTES };
     vec![
         Operation::get("/api/v1/keys", "listKeys", keys::list)
             .about(TAG, "List keys", "Newest first where no `sort` is given. Every filter must hold.")
@@ -44,7 +44,7 @@ fn lists() -> Vec<Operation> {
         Operation::post("/api/v1/keys", "createKey", keys::create)
             .about(TAG, "Create a key", "The secret is in this answer and in no other.")
             .needs(Permission::KeyCreate)
-            .takes(json_body("NewKey", Presence::Required))
+            .takes(json_body("NewKey", Presence::Optional))
             .answers(Answer::json(201, "The key and its secret.", "IssuedKey").and(&["Location", "ETag"]))
             .or(&[409]),
         Operation::post("/api/v1/keys/import", "importKeys", keys::import)
@@ -86,7 +86,7 @@ fn edits() -> Vec<Operation> {
             )
             .needs(Permission::KeyUpdate)
             .with([shared("ifMatch")])
-            .takes(json_body("KeyPatch", Presence::Required))
+            .takes(json_body("KeyPatch", Presence::Optional))
             .answers(Answer::json(200, "The key.", "Key").and(&["ETag"]))
             .or(&[409, 412]),
         one(Operation::delete("/api/v1/keys/{id}", "deleteKey", keys::delete))
@@ -136,7 +136,7 @@ fn secrets() -> Vec<Operation> {
                 "Runs the gateway's own rules and charges nothing. `code` is that of the first rule that says no.",
             )
             .needs(Permission::KeyView)
-            .takes(json_body("CheckRequest", Presence::Required))
+            .takes(json_body("CheckRequest", Presence::Optional))
             .answers(Answer::json(200, "What each rule says.", "CheckReport")),
     ]
 }
