@@ -6,14 +6,17 @@ mod auth;
 mod check;
 mod cursor;
 mod document;
+mod gate;
 mod groups;
 mod health;
 mod keys;
 mod openapi;
 mod operations;
 mod pages;
+mod patience;
 mod problem;
 mod server;
+mod throttle;
 pub mod tls;
 mod tokens;
 mod usage;
@@ -30,8 +33,10 @@ use crate::config::MetricsAccess;
 use crate::key::Key;
 use crate::manage::{Manage, ManageError};
 use crate::metrics::Metrics;
+pub use gate::Hosts;
 pub use problem::Problem;
 pub use server::serve;
+pub use throttle::Throttle;
 
 /// The largest body of a call, in bytes.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -80,12 +85,17 @@ pub struct AdminState {
     pub readiness: Arc<dyn Ready>,
     /// What the rules say of a request.
     pub dry_run: Arc<dyn DryRun>,
+    /// Which names the listener answers to.
+    pub hosts: Hosts,
+    /// Who sent wrong tokens lately.
+    pub throttle: Arc<Throttle>,
 }
 
 /// Every route of the listener: those of the table in [`operations`].
 pub fn router(state: AdminState) -> Router {
     operations::routes()
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(state.clone(), gate::admit))
         .layer(middleware::from_fn_with_state(state.clone(), problem::finish))
         .with_state(state)
 }

@@ -1,17 +1,34 @@
 //! Bodies and query parameters of admin calls.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::AdminState;
 use super::problem::Problem;
 use crate::document::entries::pointer_segment;
 use crate::document::{Faults, Fields};
 use crate::key::KeyId;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+async fn read_body(request: Request, state: &AdminState) -> Result<Bytes, Problem> {
+    match timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
+        Ok(read) => read.map_err(|error| unreadable(&error)),
+        Err(_) => {
+            let (status, detail) = (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.");
+            let problem = Problem::new(status, "request_timeout", "The request took too long", detail);
+            Err(problem.with_header(header::CONNECTION, HeaderValue::from_static("close")))
+        }
+    }
+}
 
 /// A JSON body; null where there is none.
 pub(super) struct Document(pub(super) Value);
@@ -20,7 +37,7 @@ impl FromRequest<AdminState> for Document {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| unreadable(&error))?;
+        let bytes = read_body(request, state).await?;
         if bytes.is_empty() {
             return Ok(Self(Value::Null));
         }
@@ -43,7 +60,7 @@ impl FromRequest<AdminState> for Text {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| unreadable(&error))?;
+        let bytes = read_body(request, state).await?;
         let text =
             String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
         Ok(Self(text))

@@ -48,6 +48,8 @@ pub trait Group: Clone {
     fn revision(&self) -> u64;
     /// It as JSON.
     fn to_json(&self) -> Value;
+    /// Whether it exists for a token that is bound to this owner.
+    fn exists_for(&self, owner: &str) -> bool;
     /// Reads the fields that an operator may set.
     #[doc(hidden)]
     fn read(name: String, fields: &mut Fields<'_>) -> Option<Self>;
@@ -105,7 +107,8 @@ impl Manage {
     /// The token may not.
     pub fn groups<G: Group>(&self, actor: &Actor) -> Result<Vec<G>, ManageError> {
         actor.needs(G::PERMISSIONS[3])?;
-        Ok(G::table(self).read().values().cloned().collect())
+        let seen = |group: &&G| actor.owner.as_deref().is_none_or(|owner| group.exists_for(owner));
+        Ok(G::table(self).read().values().filter(seen).cloned().collect())
     }
 
     /// One role or owner.
@@ -115,7 +118,9 @@ impl Manage {
     pub fn group<G: Group>(&self, actor: &Actor, name: &str) -> Result<G, ManageError> {
         actor.needs(G::PERMISSIONS[3])?;
         let found = G::table(self).read().get(name).cloned();
-        found.ok_or_else(|| ManageError::NotFound { kind: G::KIND, id: name.to_owned() })
+        found
+            .filter(|group| actor.owner.as_deref().is_none_or(|owner| group.exists_for(owner)))
+            .ok_or_else(|| ManageError::NotFound { kind: G::KIND, id: name.to_owned() })
     }
 
     /// Makes a role or an owner.

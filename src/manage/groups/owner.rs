@@ -39,6 +39,11 @@ impl Group for Owner {
         })
     }
 
+    /// Other owners are none of its business.
+    fn exists_for(&self, owner: &str) -> bool {
+        self.name == owner
+    }
+
     fn read(name: String, fields: &mut Fields<'_>) -> Option<Self> {
         let description = fields.read("description", |v| document::text(v, 0, MAX_DESCRIPTION_CHARS));
         let max_active_keys = fields.read("max_active_keys", |v| {
