@@ -20,14 +20,12 @@ use crate::key::KeyId;
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn read_body(request: Request, state: &AdminState) -> Result<Bytes, Problem> {
-    match timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
-        Ok(read) => read.map_err(|error| unreadable(&error)),
-        Err(_) => {
-            let (status, detail) = (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.");
-            let problem = Problem::new(status, "request_timeout", "The request took too long", detail);
-            Err(problem.with_header(header::CONNECTION, HeaderValue::from_static("close")))
-        }
+    if let Ok(read) = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
+        return read.map_err(|error| unreadable(&error));
     }
+    let (status, detail) = (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.");
+    let problem = Problem::new(status, "request_timeout", "The request took too long", detail);
+    Err(problem.with_header(header::CONNECTION, HeaderValue::from_static("close")))
 }
 
 /// A JSON body; null where there is none.

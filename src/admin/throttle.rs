@@ -142,7 +142,7 @@ mod tests {
     fn no_more_addresses_are_remembered_than_the_bound() {
         let throttle = Throttle::default();
         exhaust(&throttle, "203.0.113.7", at(0));
-        for n in 0..MAX_ADDRESSES as u32 * 2 {
+        for n in 0..u32::try_from(MAX_ADDRESSES * 2).unwrap() {
             throttle.failed(IpAddr::V4(n.into()), at(1));
             let table = throttle.0.lock();
             assert!(table.windows.len() <= MAX_ADDRESSES && table.order.len() == table.windows.len());

@@ -167,7 +167,7 @@ fn every_operation_is_documented_whole() {
 }
 
 #[test]
-fn every_example_of_a_body_is_accepted() {
+fn every_example_of_a_body_is_accepted_and_no_body_only_where_it_may_be_left_out() {
     let fixture = Fixture::new();
     let gateway = fixture.start();
     let document = document(&gateway);
@@ -183,6 +183,9 @@ fn every_example_of_a_body_is_accepted() {
             assert!(matches!(answer.status, 200 | 201), "{method} {path}: {text}");
             assert!(operation["responses"][answer.status.to_string()].is_object(), "{method} {path}");
             assert!(!text.contains("\"refused\":[{"), "{method} {path}: {text}");
+            let without = gateway.admin.call(&method, &path, &[], "").status;
+            let expected = if operation["requestBody"]["required"] == true { 422 } else { 200 };
+            assert_eq!(without, expected, "{method} {path} without a body");
         }
     }
 }

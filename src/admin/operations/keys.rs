@@ -44,7 +44,7 @@ fn lists() -> Vec<Operation> {
         Operation::post("/api/v1/keys", "createKey", keys::create)
             .about(TAG, "Create a key", "The secret is in this answer and in no other.")
             .needs(Permission::KeyCreate)
-            .takes(json_body("NewKey", Presence::Optional))
+            .takes(json_body("NewKey", Presence::Required))
             .answers(Answer::json(201, "The key and its secret.", "IssuedKey").and(&["Location", "ETag"]))
             .or(&[409]),
         Operation::post("/api/v1/keys/import", "importKeys", keys::import)
@@ -86,7 +86,7 @@ fn edits() -> Vec<Operation> {
             )
             .needs(Permission::KeyUpdate)
             .with([shared("ifMatch")])
-            .takes(json_body("KeyPatch", Presence::Optional))
+            .takes(json_body("KeyPatch", Presence::Required))
             .answers(Answer::json(200, "The key.", "Key").and(&["ETag"]))
             .or(&[409, 412]),
         one(Operation::delete("/api/v1/keys/{id}", "deleteKey", keys::delete))
@@ -136,7 +136,7 @@ fn secrets() -> Vec<Operation> {
                 "Runs the gateway's own rules and charges nothing. `code` is that of the first rule that says no.",
             )
             .needs(Permission::KeyView)
-            .takes(json_body("CheckRequest", Presence::Optional))
+            .takes(json_body("CheckRequest", Presence::Required))
             .answers(Answer::json(200, "What each rule says.", "CheckReport")),
     ]
 }
