@@ -253,7 +253,9 @@ fn content(content: &Content) -> Value {
             },
         }),
         Content::Bytes => {
-            json!({"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}})
+            json!({"application/octet-stream": {
+                "schema": {"type": "string", "format": "binary"}, "example": "PORTCULLIS-BACKUP…",
+            }})
         }
         Content::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
     }

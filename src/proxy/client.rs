@@ -82,7 +82,9 @@ impl Client {
             return self.send(cx, bufs);
         }
         self.next = Next::Send;
-        bufs.iter().for_each(|buf| self.held.extend_from_slice(buf));
+        for buf in bufs {
+            self.held.extend_from_slice(buf);
+        }
         Poll::Ready(Ok(length))
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Admin, Fixture, Gateway};
 
 /// What each operation needs. The document must say the same, and the gateway must do it.
-const NEEDED: [(&str, &str); 28] = [
+const NEEDED: [(&str, &str); 31] = [
     ("listKeys", "api.key.view"),
     ("createKey", "api.key.create"),
     ("importKeys", "api.key.create"),
@@ -19,6 +19,8 @@ const NEEDED: [(&str, &str); 28] = [
     ("disableKey", "api.key.update"),
     ("rotateKey", "api.key.update"),
     ("revokeKey", "api.key.delete"),
+    ("getRotation", "api.key.view"),
+    ("revealSecret", "api.key.reveal"),
     ("checkKey", "api.key.view"),
     ("listRoles", "api.role.view"),
     ("createRole", "api.role.create"),
@@ -37,6 +39,7 @@ const NEEDED: [(&str, &str); 28] = [
     ("getUsage", "api.usage.view"),
     ("listAudit", "api.audit.view"),
     ("verifyAudit", "api.audit.view"),
+    ("makeBackup", "api.admin"),
 ];
 
 const ALL: [&str; 16] = [
@@ -133,6 +136,9 @@ fn each_operation_is_open_to_its_permission_and_to_no_other() {
         .map(|permission| (permission, token(&gateway, &json!({"permissions": [permission]})).1))
         .collect();
     for operation in &operations {
+        // Secrets are not recoverable here, which only who may see them is told.
+        let passed =
+            |status| matches!(status, 200 | 201 | 204) || (status == 404 && operation.id == "revealSecret");
         let path = target(&gateway, operation, "acme");
         let call = |admin: &Admin, path: &str| admin.call(&operation.method, path, &[], &operation.body);
         let holds = |permission: &str| permission == operation.permission;
@@ -144,12 +150,12 @@ fn each_operation_is_open_to_its_permission_and_to_no_other() {
         for (permission, admin) in tokens.iter().filter(|(one, _)| holds(one)) {
             let answer = call(admin, &path);
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            assert!(matches!(answer.status, 200 | 201 | 204), "{permission}: {}: {text}", operation.id);
+            assert!(passed(answer.status), "{permission}: {}: {text}", operation.id);
         }
         let (_, master) = tokens.iter().find(|(permission, _)| *permission == "api.admin").unwrap();
         let answer = call(master, &target(&gateway, operation, "acme"));
         // What was made a moment ago under this name cannot be made again.
-        assert!(matches!(answer.status, 200 | 201 | 204 | 409), "{}: {}", operation.id, answer.status);
+        assert!(passed(answer.status) || answer.status == 409, "{}: {}", operation.id, answer.status);
     }
 }
 
