@@ -83,23 +83,23 @@ const LIMIT_REACHED: Expected = Expected { status: 409, code: "key_limit_reached
 impl Plain {
     /// The call as it is sent. `None` where it needs a key and none was ever made.
     pub fn request(&self, call: &Call) -> Option<Request> {
-        let path = |key: &Index, rest: &str| {
+        let path = |key: Index, rest: &str| {
             let made = self.made.get(self.place(key)?)?;
             Some(format!("/api/v1/keys/{}{rest}", made.id))
         };
         Some(match call {
             Call::Create(fields) => Request::new("POST", "/api/v1/keys".into(), Some(fields_json(fields))),
-            Call::Edit(key, edit) => Request::new("PATCH", path(key, "")?, Some(edit_json(edit))),
-            Call::Enable(key) => Request::new("POST", path(key, "/enable")?, None),
-            Call::Disable(key) => Request::new("POST", path(key, "/disable")?, None),
+            Call::Edit(key, edit) => Request::new("PATCH", path(*key, "")?, Some(edit_json(edit))),
+            Call::Enable(key) => Request::new("POST", path(*key, "/enable")?, None),
+            Call::Disable(key) => Request::new("POST", path(*key, "/disable")?, None),
             Call::Rotate(key, grace) => {
                 let grace = if *grace == Grace::Hour { "1h" } else { "0s" };
-                Request::new("POST", path(key, "/rotate")?, Some(json!({"grace": grace})))
+                Request::new("POST", path(*key, "/rotate")?, Some(json!({"grace": grace})))
             }
             Call::Revoke(key) => {
-                Request::new("POST", path(key, "/revoke")?, Some(json!({"reason": "model"})))
+                Request::new("POST", path(*key, "/revoke")?, Some(json!({"reason": "model"})))
             }
-            Call::Delete(key) => Request::new("DELETE", path(key, "")?, None),
+            Call::Delete(key) => Request::new("DELETE", path(*key, "")?, None),
             Call::PutRole(name, scopes) => {
                 put("roles", name, self.roles.contains_key(name), ("scopes", json!(scopes)))
             }
@@ -115,12 +115,12 @@ impl Plain {
     pub fn apply(&mut self, call: &Call, answer: &Value) -> Expected {
         match call {
             Call::Create(fields) => self.create(fields, answer),
-            Call::Edit(key, edit) => self.edit(key, edit),
-            Call::Enable(key) => self.switch(key, Standing::Active),
-            Call::Disable(key) => self.switch(key, Standing::Disabled),
-            Call::Rotate(key, grace) => self.rotate(key, *grace, answer),
-            Call::Revoke(key) => self.end(key, Standing::Revoked, 200),
-            Call::Delete(key) => self.end(key, Standing::Deleted, 204),
+            Call::Edit(key, edit) => self.edit(*key, edit),
+            Call::Enable(key) => self.switch(*key, Standing::Active),
+            Call::Disable(key) => self.switch(*key, Standing::Disabled),
+            Call::Rotate(key, grace) => self.rotate(*key, *grace, answer),
+            Call::Revoke(key) => self.end(*key, Standing::Revoked, 200),
+            Call::Delete(key) => self.end(*key, Standing::Deleted, 204),
             Call::PutRole(name, scopes) => {
                 done(if self.roles.insert(name, scopes.clone()).is_none() { 201 } else { 200 })
             }
@@ -143,7 +143,7 @@ impl Plain {
         done(201)
     }
 
-    fn edit(&mut self, key: &Index, edit: &Edit) -> Expected {
+    fn edit(&mut self, key: Index, edit: &Edit) -> Expected {
         let Some(place) = self.living(key) else { return NOT_FOUND };
         let mut fields = self.made[place].fields.clone();
         match edit.clone() {
@@ -160,7 +160,7 @@ impl Plain {
         done(200)
     }
 
-    fn switch(&mut self, key: &Index, to: Standing) -> Expected {
+    fn switch(&mut self, key: Index, to: Standing) -> Expected {
         let Some(place) = self.living(key) else { return NOT_FOUND };
         let made = &self.made[place];
         if made.standing == Standing::Revoked {
@@ -173,7 +173,7 @@ impl Plain {
         done(200)
     }
 
-    fn rotate(&mut self, key: &Index, grace: Grace, answer: &Value) -> Expected {
+    fn rotate(&mut self, key: Index, grace: Grace, answer: &Value) -> Expected {
         let Some(place) = self.living(key) else { return NOT_FOUND };
         let made = &mut self.made[place];
         if made.standing == Standing::Revoked {
@@ -194,7 +194,7 @@ impl Plain {
         done(200)
     }
 
-    fn end(&mut self, key: &Index, to: Standing, status: u16) -> Expected {
+    fn end(&mut self, key: Index, to: Standing, status: u16) -> Expected {
         let Some(place) = self.living(key) else { return NOT_FOUND };
         self.made[place].standing = to;
         done(status)
@@ -229,11 +229,11 @@ impl Plain {
         Ok(())
     }
 
-    fn place(&self, key: &Index) -> Option<usize> {
+    fn place(&self, key: Index) -> Option<usize> {
         (!self.made.is_empty()).then(|| key.index(self.made.len()))
     }
 
-    fn living(&self, key: &Index) -> Option<usize> {
+    fn living(&self, key: Index) -> Option<usize> {
         self.place(key).filter(|place| self.made[*place].standing != Standing::Deleted)
     }
 
