@@ -3,6 +3,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod check;
 mod cursor;
 mod document;
@@ -108,6 +109,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/admin-tokens/{id}", get(tokens::show).delete(tokens::revoke))
         .route("/audit", get(audit::list))
         .route("/audit/verify", get(audit::verify))
+        .route("/backup", post(backup::backup))
         .route("/usage", get(usage::report));
     Router::new()
         .nest("/api/v1", api)

@@ -1,7 +1,7 @@
 //! The command line: what can be asked for. Each group of commands has a file of its own, which does it.
 //!
 //! Commands that need a running gateway talk to its admin API and know nothing of the store; only `serve`,
-//! `quickstart`, `store` and an offline import open one. Results go to standard output, everything said about them to standard
+//! `quickstart` and what is given --config open one. Results go to standard output, everything said about them to standard
 //! error, so that a result can be piped.
 
 mod audit;

@@ -5,6 +5,7 @@
 //! request that starts now. One lock orders changes, so that the snapshot sees them in the order of their commits.
 
 pub mod audit;
+pub mod backup;
 pub mod groups;
 pub mod import;
 mod index;
@@ -21,6 +22,7 @@ pub mod view;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -148,6 +150,8 @@ pub struct Manage {
     index: Arc<index::Index>,
     running: replay::Running,
     vault: Option<recover::Vault>,
+    /// Whether a backup runs.
+    backing_up: Arc<AtomicBool>,
     /// Calls without a right token. Locked for a moment by each.
     unknown: Mutex<audit::Unknown>,
 }
@@ -214,6 +218,7 @@ impl Manage {
             index,
             running: replay::Running::default(),
             vault,
+            backing_up: Arc::default(),
             unknown: Mutex::default(),
         })
     }

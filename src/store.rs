@@ -10,7 +10,10 @@
 //! Backends block; callers on an async runtime move the call to a blocking thread.
 
 pub mod audit;
+pub mod backup;
+mod contents;
 pub mod embedded;
+pub mod examine;
 mod record;
 pub mod sealed;
 mod usage_tables;
@@ -234,6 +237,9 @@ pub enum Direction {
 /// Visits a row of a scan, and may end it.
 pub type Visit<'a, T> = &'a mut dyn FnMut(T) -> ControlFlow<()>;
 
+/// Visits a record, whose bytes it may only look at, and may end the scan.
+pub type VisitRecord<'a> = &'a mut dyn FnMut(backup::Record<'_>) -> ControlFlow<()>;
+
 /// A store. See the module's text for what each backend promises.
 pub trait Store: Sealed + Send + Sync + std::fmt::Debug {
     /// A number that no other store has.
@@ -306,4 +312,10 @@ pub trait Store: Sealed + Send + Sync + std::fmt::Debug {
 
     /// Rows of the ledger, by key, then hour.
     fn usage(&self, range: UsageRange, each: Visit<'_, (UsageKey, u64)>) -> Result<(), StoreError>;
+
+    /// The format of its records, for a backup's head.
+    fn record_format(&self) -> u32;
+
+    /// Every record as it stands at one moment, table by table: for a backup.
+    fn records(&self, each: VisitRecord<'_>) -> Result<(), StoreError>;
 }

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::{AdminState, blocking};
 use crate::document::{self, Fields};
 use crate::manage::Actor;
-use crate::manage::audit::{AuditQuery, entry_json, hex};
+use crate::manage::audit::{AuditQuery, entry_json, verified_json};
 use crate::manage::list::{DEFAULT_LIMIT, MAX_LIMIT, Turn};
 
 /// Entries of one NDJSON answer at most; a longer log is exported in several, by time.
@@ -72,11 +72,5 @@ pub(super) async fn verify(
     _: NoParams,
 ) -> Result<Response, Problem> {
     let verified = blocking(&state.manage, move |manage| manage.verify_audit(&actor)).await?;
-    let body = json!({
-        "intact": verified.broken_at.is_none(),
-        "entries": verified.entries,
-        "broken_at": verified.broken_at,
-        "newest_hash": verified.newest_hash.as_ref().map(hex),
-    });
-    Ok(Json(body).into_response())
+    Ok(Json(verified_json(&verified)).into_response())
 }

@@ -1,5 +1,7 @@
 //! `portcullis audit`: who did what, over the admin API.
 
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -9,7 +11,11 @@ use serde_json::{Value, json};
 use super::client::{Client, Connection, Query};
 use super::keys::time;
 use super::output::{self, Form, cell};
+use crate::app::offline;
 use crate::clock::Timestamp;
+use crate::config::file;
+use crate::manage::audit::{Verified, verified_json};
+use crate::store::{StoreError, examine};
 
 const PATH: &str = "/audit";
 const COLUMNS: [&str; 7] = ["seq", "at", "actor", "action", "target", "outcome", "address"];
@@ -46,7 +52,17 @@ enum Command {
         filter: Filter,
     },
     /// Walk the chain of hashes: exit status 1 if it is broken
-    Verify,
+    #[command(
+        long_about = "Walk the chain of hashes, oldest entry first, and name the first entry that does not follow from \
+                      the one before it; exit status 1 if there is one. Without --config the gateway that runs does \
+                      it, with it the store of a gateway that does not run is read, and not changed.",
+        after_help = "Examples:\n  portcullis audit verify\n  portcullis audit verify --config portcullis.toml"
+    )]
+    Verify {
+        /// Read the store of this configuration, with no gateway running
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +105,10 @@ impl Filter {
 /// # Errors
 /// What the admin API refused, why it was not reached, or where the chain is broken.
 pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
+    if let Command::Verify { config: Some(config) } = &args.command {
+        verify(&verify_offline(config)?, form)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let client = Client::new(&args.connection)?;
     match &args.command {
         Command::List { filter, limit } => {
@@ -105,9 +125,32 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
         Command::Export { filter } => {
             output::write(&client.get_text(PATH, &filter.query(), "application/x-ndjson")?)?;
         }
-        Command::Verify => verify(&client.get("/audit/verify", &Vec::new())?.body, form)?,
+        Command::Verify { .. } => verify(&client.get("/audit/verify", &Vec::new())?.body, form)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the admin API answers, told from the store's file alone.
+fn verify_offline(config: &Path) -> anyhow::Result<Value> {
+    let config = file::load(config)?;
+    let path = offline::store_file(&config)?;
+    let (mut verified, mut over) = (Verified::default(), ControlFlow::Continue(()));
+    let read = examine::audit_log(path, &mut |entry| {
+        if over.is_continue() {
+            over = match entry {
+                Ok(entry) => verified.look_at(&entry),
+                Err(_) => verified.is_unreadable(),
+            };
+        }
+    });
+    read.map_err(|error| match error {
+        StoreError::InUse { path } => anyhow::anyhow!(
+            "{}: the store is in use; a gateway that runs walks the chain itself: leave --config away",
+            path.display()
+        ),
+        error => error.into(),
+    })?;
+    Ok(verified_json(&verified))
 }
 
 fn verify(body: &Value, form: Form) -> anyhow::Result<()> {

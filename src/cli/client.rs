@@ -3,7 +3,8 @@
 mod connection;
 mod faults;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 /// One call of an import.
 const IMPORT_TIMEOUT: Duration = Duration::from_mins(5);
+/// A backup from beginning to end.
+const BACKUP_TIMEOUT: Duration = Duration::from_hours(12);
 /// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
@@ -164,6 +167,27 @@ impl Client {
         let request = request.header(CONTENT_TYPE, "application/x-ndjson");
         let fetched = self.send(request, lines.into_bytes(), IMPORT_TIMEOUT)?;
         Ok(self.answer(&fetched)?.body)
+    }
+
+    /// Has the gateway make a backup, and hands it on as it comes.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; what was handed on until then is no backup.
+    pub(super) fn backup(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let request = self.request(&Method::POST, "/backup", &Vec::new());
+        let request = request.body(Vec::new()).context("the call cannot be made")?;
+        let request = self.agent.configure_request(request).timeout_global(Some(BACKUP_TIMEOUT)).build();
+        let unreached = |error| faults::unreached(&self.url, BACKUP_TIMEOUT, &error);
+        let (parts, body) = self.agent.run(request).map_err(unreached)?.into_parts();
+        if !parts.status.is_success() {
+            let bytes = body.into_with_config().limit(MAX_ANSWER_BYTES).read_to_vec().map_err(unreached)?;
+            return Err(faults::refused(&self.url, parts.status, &bytes));
+        }
+        let copied = io::copy(&mut body.into_reader(), out).context("the backup broke off")?;
+        if copied == 0 {
+            anyhow::bail!("the backup broke off at its beginning")
+        }
+        Ok(())
     }
 
     fn request(&self, method: &Method, path: &str, query: &Query<'_>) -> http::request::Builder {

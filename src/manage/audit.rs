@@ -15,7 +15,7 @@ use super::list::Turn;
 use super::{Actor, Manage, ManageError, Permission};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
-use crate::store::audit::{Draft, Entry};
+use crate::store::audit::{Chain, Draft, Entry};
 use crate::store::{Change, Direction, StoreError};
 
 /// How often attempts without a right token are written.
@@ -52,7 +52,7 @@ pub struct AuditPage {
 }
 
 /// What a look at the whole chain came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     /// How many entries were looked at.
     pub entries: u64,
@@ -60,6 +60,30 @@ pub struct Verified {
     pub broken_at: Option<u64>,
     /// The hash of the newest entry: kept elsewhere, it proves later that nothing before it was changed.
     pub newest_hash: Option<[u8; 32]>,
+    chain: Chain,
+}
+
+impl Verified {
+    /// Looks at the next entry, oldest first; the first that does not follow ends the walk.
+    pub fn look_at(&mut self, entry: &Entry) -> ControlFlow<()> {
+        self.entries += 1;
+        match self.chain.follow(entry) {
+            Ok(()) => {
+                self.newest_hash = self.chain.newest_hash();
+                ControlFlow::Continue(())
+            }
+            Err(seq) => {
+                self.broken_at = Some(seq);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// The next entry cannot be read.
+    pub fn is_unreadable(&mut self) -> ControlFlow<()> {
+        self.broken_at = Some(self.chain.entries() + 1);
+        ControlFlow::Break(())
+    }
 }
 
 /// Attempts without a right token since the last entry about them.
@@ -210,18 +234,8 @@ impl Manage {
     pub fn verify_audit(&self, actor: &Actor) -> Result<Verified, ManageError> {
         actor.needs(Permission::AuditView)?;
         actor.needs_all_owners()?;
-        let mut verified = Verified { entries: 0, broken_at: None, newest_hash: None };
-        let mut expected = (1_u64, [0; 32]);
-        self.store.audit(Direction::Ascending, &mut |entry| {
-            verified.entries += 1;
-            if (entry.seq, entry.previous_hash) != expected {
-                verified.broken_at = Some(expected.0);
-                return ControlFlow::Break(());
-            }
-            expected = (entry.seq + 1, entry.hash);
-            verified.newest_hash = Some(entry.hash);
-            ControlFlow::Continue(())
-        })?;
+        let mut verified = Verified::default();
+        self.store.audit(Direction::Ascending, &mut |entry| verified.look_at(&entry))?;
         Ok(verified)
     }
 }
@@ -244,6 +258,16 @@ pub fn entry_json(entry: &Entry) -> Value {
         "request_id": entry.request_id,
         "previous_hash": hex(&entry.previous_hash),
         "hash": hex(&entry.hash),
+    })
+}
+
+/// What a look at the chain came to, as JSON.
+pub fn verified_json(verified: &Verified) -> Value {
+    json!({
+        "intact": verified.broken_at.is_none(),
+        "entries": verified.entries,
+        "broken_at": verified.broken_at,
+        "newest_hash": verified.newest_hash.as_ref().map(hex),
     })
 }
 

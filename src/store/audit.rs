@@ -61,3 +61,45 @@ pub struct Entry {
 pub fn hash(stored: &[u8]) -> [u8; 32] {
     Sha256::digest(stored).into()
 }
+
+/// A walk along the chain, oldest entry first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    next: u64,
+    hash: [u8; 32],
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { next: 1, hash: [0; 32] }
+    }
+}
+
+impl Chain {
+    /// Goes on to the next entry.
+    ///
+    /// # Errors
+    /// It does not follow from the one before it; the number is that of the entry that should.
+    pub fn follow(&mut self, entry: &Entry) -> Result<(), u64> {
+        if (entry.seq, entry.previous_hash) != (self.next, self.hash) {
+            return Err(self.next);
+        }
+        self.go_on_from(entry);
+        Ok(())
+    }
+
+    /// Goes on from an entry, whether it follows or not.
+    pub fn go_on_from(&mut self, entry: &Entry) {
+        (self.next, self.hash) = (entry.seq.saturating_add(1), entry.hash);
+    }
+
+    /// How many entries there were, if all of them follow.
+    pub fn entries(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// The hash of the newest entry: kept elsewhere, it proves later that nothing before it was changed.
+    pub fn newest_hash(&self) -> Option<[u8; 32]> {
+        (self.next > 1).then_some(self.hash)
+    }
+}

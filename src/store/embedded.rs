@@ -3,8 +3,12 @@
 //! Every commit is immediate (fsync), two-phase (a crash in the middle of a commit cannot be mistaken for a finished
 //! one) and leaves what a quick repair needs, so that a start after `kill -9` takes milliseconds.
 
+mod copy;
 mod heal;
+mod inspect;
 mod open;
+mod pages;
+mod restore;
 mod sealed;
 mod tables;
 mod write;
@@ -22,12 +26,14 @@ use super::record::{
 use super::usage_tables::{self as rows, Row};
 use super::{
     Added, AdminToken, Change, Counted, Direction, Revision, Store, StoreError, Tombstone, Totals, UsageKey,
-    UsageRange, Visit, audit,
+    UsageRange, Visit, VisitRecord, audit,
 };
 use crate::clock::Clock;
 use crate::key::group::{Owner, Role};
 use crate::key::{Key, KeyId};
-pub use open::Peppering;
+pub use inspect::{Inspected, Scope, inspect};
+pub use open::{NEWEST_FORMAT as RECORD_FORMAT, Peppering};
+pub use restore::{Restored, restore};
 use tables::{AUDIT, KEYS, LEDGER, OWNERS, REVISION, ROLES, ROUTES, TOKENS, TOMBSTONES, TOTALS};
 use write::{append_audit, apply_write, merge_one, meta_u64, set_meta_u64};
 
@@ -339,7 +345,18 @@ impl Store for EmbeddedStore {
             Ok(())
         })
     }
+
+    fn record_format(&self) -> u32 {
+        open::NEWEST_FORMAT
+    }
+
+    fn records(&self, each: VisitRecord<'_>) -> Result<(), StoreError> {
+        self.read(|transaction| copy::records(transaction, each))
+    }
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod damage_tests;

@@ -84,7 +84,13 @@ impl Row {
     }
 
     pub(super) fn total(self) -> u64 {
-        self.settled + self.count
+        // A sum that is too large is damage, and damage must not end the process.
+        self.settled.saturating_add(self.count)
+    }
+
+    /// The counter generation that was merged last.
+    pub(super) fn generation(self) -> u64 {
+        self.generation
     }
 
     /// What was merged of a generation.

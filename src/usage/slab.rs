@@ -25,6 +25,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use error::{Fault, SetAside, SlabError};
+pub use file::fault;
 pub use merge::Reading;
 pub use pool::Health;
 pub use recover::Opened;

@@ -46,6 +46,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
 /// Which crate is named where, by the start of a file's path.
 const NAMED_IN: &[(&str, &[&str])] = &[
     ("redb", &["store/embedded"]),
+    ("xxhash_rust", &["store/embedded"]),
     ("governor", &["limit"]),
     ("dashmap", &["snapshot"]),
     ("pingora", &["proxy", "app"]),
@@ -53,7 +54,7 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     ("ring", &["seal"]),
     ("axum", &["admin", "demo"]),
-    ("hyper", &["admin/server.rs"]),
+    ("hyper", &["admin/server.rs", "admin/backup.rs"]),
     ("rustls", &["admin/tls.rs"]),
     ("clap", &["cli"]),
     ("ureq", &["cli/client"]),

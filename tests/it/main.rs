@@ -10,6 +10,7 @@ mod admin_keys;
 mod answers;
 mod architecture;
 mod audit;
+mod backup;
 mod check;
 mod credentials;
 mod forwarding;

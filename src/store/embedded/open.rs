@@ -21,13 +21,13 @@ use crate::key::secret::{Algorithm, NewSecret, SecretHasher};
 use crate::store::StoreError;
 
 /// The newest format that this version reads and writes.
-const NEWEST_FORMAT: u32 = 1;
+pub const NEWEST_FORMAT: u32 = 1;
 /// redb's own cache. The keys are in the snapshot, so this only serves writes and listings.
-const CACHE_BYTES: usize = 64 << 20;
+pub(super) const CACHE_BYTES: usize = 64 << 20;
 /// Files up to this size have every page's checksum verified at start; larger ones would take too long.
 const VERIFY_BYTES: u64 = 2 << 30;
 /// Whose the file is: the owner's alone.
-const MODE: u32 = 0o600;
+pub(super) const MODE: u32 = 0o600;
 /// What a redb file starts with.
 const MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// Hashed with the pepper, and the digest kept, so that a wrong pepper is noticed at start.
@@ -127,7 +127,7 @@ impl EmbeddedStore {
     }
 }
 
-fn make_tables(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
+pub(super) fn make_tables(transaction: &redb::WriteTransaction) -> Result<(), Fault> {
     transaction.open_table(KEYS)?;
     transaction.open_table(TOMBSTONES)?;
     transaction.open_table(TOKENS)?;
@@ -230,7 +230,7 @@ thread_local! {
 
 /// Runs what may panic, without the report that a panic makes. The hook is the process's, so it is replaced once and
 /// stays silent for this thread alone: what panics elsewhere meanwhile is reported as ever.
-fn quietly<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
+pub(super) fn quietly<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let report = std::panic::take_hook();

@@ -10,11 +10,11 @@ use crate::key::{Profile, SecretVersion, Switch};
 use crate::outcome::Outcome as Ended;
 use crate::store::Write;
 
-fn open(path: &Path) -> Result<EmbeddedStore, StoreError> {
+pub(super) fn open(path: &Path) -> Result<EmbeddedStore, StoreError> {
     EmbeddedStore::open(path, Peppering(&SecretHasher::new(None)))
 }
 
-fn key(id: u128) -> Key {
+pub(super) fn key(id: u128) -> Key {
     let secret = NewSecret::generate("pc", "live").unwrap();
     let at = Timestamp::from_secs(1_800_000_000);
     let profile = Profile {
@@ -54,7 +54,7 @@ fn key(id: u128) -> Key {
     }
 }
 
-fn put(store: &EmbeddedStore, key: &Key) -> Revision {
+pub(super) fn put(store: &EmbeddedStore, key: &Key) -> Revision {
     let draft = audit::Draft {
         at: key.created_at,
         actor: "test".into(),

@@ -209,6 +209,26 @@ fn inspect(file: &File, store: u128) -> Result<usize, Fault> {
     }
 }
 
+/// What is wrong with the file at `path`, if there is one; it is not changed. `store`: whose it must be, where that is
+/// known.
+///
+/// # Errors
+/// It is there and cannot be opened.
+pub fn fault(path: &Path, store: Option<u128>) -> io::Result<Option<Fault>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut own = [0; 16];
+    let store = match store {
+        Some(store) => store,
+        // What is too short to name its store is damaged whatever it names.
+        None => file.read_exact_at(&mut own, 16).map_or(0, |()| u128::from_le_bytes(own)),
+    };
+    Ok(inspect(&file, store).err())
+}
+
 /// Takes every right but the owner's from a file that has more.
 fn restrict(file: &File) -> io::Result<()> {
     let found = file.metadata()?.permissions().mode() & 0o7777;
