@@ -92,6 +92,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{id}/enable", post(keys::enable))
         .route("/keys/{id}/disable", post(keys::disable))
         .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/keys/{id}/rotation", get(keys::rotation))
         .route("/keys/{id}/revoke", post(keys::revoke))
         .route("/keys/{id}/secret", get(keys::reveal))
         .route("/keys/{id}/check", post(check::check))

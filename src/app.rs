@@ -26,6 +26,7 @@ use crate::admission::Judge;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{Config, MasterKey, Store as StoreConfig};
 use crate::key::secret::SecretHasher;
+use crate::lines::Lines;
 use crate::manage::recover::{Vault, VaultError};
 use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
 use crate::metrics::{Metrics, NO_ROUTE};
@@ -35,6 +36,7 @@ use crate::proxy::{Gateway, KeyedProxy, listener};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, Peppering};
+use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
@@ -56,6 +58,10 @@ pub struct Core {
     pub snapshot: Arc<Snapshot>,
     /// The usage.
     pub ledger: Arc<Ledger>,
+    /// The callers of keys under rotation.
+    pub callers: Arc<Callers>,
+    /// The connections.
+    pub lines: Arc<Lines>,
     /// The quotas.
     pub quotas: Arc<Quotas>,
     /// The series.
@@ -91,22 +97,26 @@ impl Core {
         ledger.recover()?;
         let quotas = Arc::new(Quotas::new(slab, clock.now()));
         let snapshot = Arc::new(Snapshot::new());
+        let callers = Arc::new(Callers::default());
+        let lines = Arc::new(Lines::default());
         let manage = Arc::new(Manage::new(Parts {
             store: Arc::clone(&store),
             snapshot: Arc::clone(&snapshot),
             ledger: Arc::clone(&ledger),
+            callers: Arc::clone(&callers),
+            lines: Arc::clone(&lines),
             quotas: Arc::clone(&quotas),
             hasher: hasher.clone(),
             vault,
             settings: KeySettings {
                 prefix: config.keys.prefix.clone(),
-                rotate_after: config.keys.rotate_after,
+                rotate_after: config.keys.rotate_after.clone(),
             },
             clock: Arc::clone(&clock),
         })?);
         let keys = manage.load()?;
         tracing::info!(keys, "keys loaded");
-        Ok(Self { manage, store, snapshot, ledger, quotas, metrics, clock, hasher })
+        Ok(Self { manage, store, snapshot, ledger, callers, lines, quotas, metrics, clock, hasher })
     }
 }
 
@@ -234,6 +244,8 @@ fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
     Gateway {
         routing: ArcSwap::from_pointee(routing),
         judge,
+        callers: Arc::clone(&core.callers),
+        lines: Arc::clone(&core.lines),
         ledger: Arc::clone(&core.ledger),
         no_route: core.metrics.route(NO_ROUTE),
         metrics: Arc::clone(&core.metrics),

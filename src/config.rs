@@ -10,6 +10,7 @@ mod headers;
 mod hosts;
 mod master_key;
 mod matching;
+mod rotation;
 mod route;
 mod sections;
 mod tree;
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 pub use master_key::MasterKey;
 
 use crate::key::RateSpec;
+use crate::key::due::RotateAfter;
 use crate::key::scope::Scope;
 
 /// Everything one configuration file says.
@@ -116,8 +118,8 @@ pub enum Store {
 pub struct Keys {
     /// What secrets start with.
     pub prefix: String,
-    /// After how long `rotation_due` turns true.
-    pub rotate_after: Duration,
+    /// After how long `rotation_due` turns true, by environment.
+    pub rotate_after: RotateAfter,
     /// The pepper, read from the variable that `pepper_env` names; digests are then HMAC-SHA-256.
     pub pepper: Option<Pepper>,
     /// Where secrets are recoverable: the key that they are sealed with, from the variable that `master_key_env` names.

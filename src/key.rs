@@ -4,6 +4,7 @@
 //! itself is not here: only the digests of its versions are. This module imports nothing of ours but the clock's
 //! types.
 
+pub mod due;
 pub mod group;
 pub mod quota;
 pub mod scope;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::clock::Timestamp;
+use due::RotateAfter;
 use quota::QuotaSpec;
 use scope::Scope;
 use secret::{Algorithm, Digest, Fingerprint};
@@ -292,9 +294,10 @@ impl Key {
         self.versions.last()
     }
 
-    /// Whether its secret is older than `after` and should be rotated.
-    pub fn rotation_due(&self, after: Duration, now: Timestamp) -> bool {
-        self.revoked.is_none() && now.since(self.rotated_at.unwrap_or(self.created_at)) >= after
+    /// Whether its secret is older than its environment allows and should be rotated.
+    pub fn rotation_due(&self, rule: &RotateAfter, now: Timestamp) -> bool {
+        let age = now.since(self.rotated_at.unwrap_or(self.created_at));
+        self.revoked.is_none() && rule.of(&self.profile.environment).is_some_and(|after| age >= after)
     }
 }
 

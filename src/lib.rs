@@ -23,6 +23,8 @@
 //! permission, validation, one durable transaction of [`store`] (record, audit entry, revision), then the delta to
 //! [`snapshot`], then the answer. Who has the answer knows that the change is on disk and holds for the next request.
 //!
+//! A revocation and a deletion then cut what the key has running: [`lines`] knows which connection serves which key.
+//!
 //! # Invariants
 //!
 //! - Nothing is forwarded without a [`admission::Passage`], and only [`admission::Judge::admit`] makes one.
@@ -46,6 +48,7 @@
 //! | [`snapshot`], [`limit`], [`usage`] | what the decision reads and charges |
 //! | [`seal`] | encryption of what is kept and must be read again |
 //! | [`store`] | what outlives the process |
+//! | [`lines`] | the connections, each with the key that it serves: what a revocation cuts |
 //! | [`manage`] | every change and every reading of keys |
 //! | [`proxy`], [`admin`] | the two listeners; they never import each other |
 //! | [`metrics`], [`telemetry`] | what on-call engineers read |
@@ -63,6 +66,7 @@ pub mod document;
 pub mod head;
 pub mod key;
 pub mod limit;
+pub mod lines;
 pub mod manage;
 pub mod metrics;
 pub mod outcome;

@@ -16,6 +16,7 @@ mod permission;
 pub mod profile;
 pub mod recover;
 pub mod replay;
+pub mod rotation;
 pub mod tokens;
 pub mod usage;
 pub mod view;
@@ -31,12 +32,15 @@ pub use permission::{Actor, Permission};
 
 use crate::clock::{Clock, Timestamp};
 use crate::document::Faults;
+use crate::key::due::RotateAfter;
 use crate::key::secret::SecretHasher;
 use crate::key::{Key, KeyId};
+use crate::lines::Lines;
 use crate::seal::SealError;
 use crate::snapshot::Snapshot;
 use crate::store::audit::Draft;
 use crate::store::{Change, Direction, Store, StoreError, Write};
+use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 
@@ -130,8 +134,8 @@ impl ManageError {
 pub struct KeySettings {
     /// What secrets start with.
     pub prefix: String,
-    /// After how long a rotation is due.
-    pub rotate_after: Duration,
+    /// After how long a rotation is due, by environment.
+    pub rotate_after: RotateAfter,
 }
 
 /// The service.
@@ -139,6 +143,8 @@ pub struct Manage {
     store: Arc<dyn Store>,
     snapshot: Arc<Snapshot>,
     ledger: Arc<Ledger>,
+    callers: Arc<Callers>,
+    lines: Arc<Lines>,
     quotas: Arc<Quotas>,
     hasher: SecretHasher,
     settings: KeySettings,
@@ -171,6 +177,10 @@ pub struct Parts {
     pub snapshot: Arc<Snapshot>,
     /// Where usage is read.
     pub ledger: Arc<Ledger>,
+    /// Where the callers of keys under rotation are.
+    pub callers: Arc<Callers>,
+    /// What runs, to be cut when its key ends.
+    pub lines: Arc<Lines>,
     /// Where quotas count.
     pub quotas: Arc<Quotas>,
     /// How secrets are hashed.
@@ -197,7 +207,7 @@ impl Manage {
     /// # Errors
     /// The store's.
     pub fn new(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, snapshot, ledger, quotas, hasher, vault, settings, clock } = parts;
+        let Parts { store, snapshot, ledger, callers, lines, quotas, hasher, vault, settings, clock } = parts;
         let tokens = tokens::Tokens::load(store.as_ref())?;
         let groups = groups::Groups::load(store.as_ref())?;
         let index = Arc::new(index::Index::default());
@@ -208,6 +218,8 @@ impl Manage {
             store,
             snapshot,
             ledger,
+            callers,
+            lines,
             quotas,
             hasher,
             settings,

@@ -4,6 +4,7 @@
 //! `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives; `upstream_request_filter`
 //! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
 
+mod admit;
 pub mod connection;
 pub mod context;
 pub mod forward;
@@ -31,9 +32,11 @@ use crate::admission::{self, Judge, Moment, Passage, Refusal};
 use crate::clock::Clock;
 use crate::config::{AccessLog, ErrorFormat};
 use crate::limit::Standing;
+use crate::lines::Lines;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::request_id;
 use crate::routes::target::CheckedTarget;
+use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use connection::{LINGER, LINGER_BYTES};
 use context::Context;
@@ -49,6 +52,10 @@ pub struct Gateway {
     pub routing: ArcSwap<Routing>,
     /// Who decides.
     pub judge: Judge,
+    /// Its connections, and whom each serves.
+    pub lines: Arc<Lines>,
+    /// Who uses keys that are being rotated.
+    pub callers: Arc<Callers>,
     /// Where keyed requests are counted.
     pub ledger: Arc<Ledger>,
     /// Where all requests are counted.
@@ -208,7 +215,7 @@ impl ProxyHttp for KeyedProxy {
         ctx.line.0 = head.method.clone();
         let given = request_id::given(&head.headers).map(str::to_owned);
         ctx.request_id = given.unwrap_or_else(|| request_id::new(ctx.received));
-        match self.judge(session, ctx) {
+        match self.admit(session, ctx) {
             Ok(passage) => {
                 if let Passage::Keyed(permit) = &passage {
                     ctx.found = Some(permit.found().clone());
@@ -311,6 +318,8 @@ impl ProxyHttp for KeyedProxy {
         }
         if ends_with_head(session, response) {
             ctx.settle();
+        } else if !response.headers.contains_key(header::CONTENT_LENGTH) {
+            ctx.streams();
         }
         Ok(())
     }

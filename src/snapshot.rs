@@ -122,6 +122,7 @@ impl Snapshot {
     /// Changes are applied in the order of their commits; the caller holds the lock that orders them.
     pub fn apply(&self, before: Option<&Key>, after: Option<&Key>, now: Monotonic) {
         let live = before.and_then(|key| self.live_of(key)).unwrap_or_default();
+        let ended = Arc::clone(&live);
         if let Some(key) = after {
             let entry = self.put(key, live);
             entry.live.cells.rescale(&entry.rights.rates, now);
@@ -131,6 +132,9 @@ impl Snapshot {
             |digest: &Digest| after.is_some_and(|key| key.versions.iter().any(|v| v.digest == *digest));
         for version in before.iter().flat_map(|key| &key.versions).filter(|v| !kept(&v.digest)) {
             self.by_digest.remove(&version.digest);
+        }
+        if after.is_none_or(|key| key.revoked.is_some()) {
+            ended.in_flight.close();
         }
     }
 

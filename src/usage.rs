@@ -1,6 +1,7 @@
 //! Usage: what each key did, counted so that nothing is lost and nothing is counted twice.
 
 pub mod busy;
+pub mod callers;
 pub mod cell;
 pub mod ledger;
 mod map;

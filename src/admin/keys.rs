@@ -165,6 +165,16 @@ pub(super) async fn rotate(
     Ok(show_secret(StatusCode::OK, &blocking(&state.manage, call).await?))
 }
 
+pub(super) async fn rotation(
+    State(state): State<AdminState>,
+    actor: Actor,
+    _: NoParams,
+    KeyPath(id): KeyPath,
+) -> Answer {
+    let rotation = blocking(&state.manage, move |manage| manage.rotation(&actor, id)).await?;
+    Ok(Json(rotation.to_json()).into_response())
+}
+
 pub(super) async fn revoke(
     State(state): State<AdminState>,
     actor: Actor,
@@ -174,9 +184,11 @@ pub(super) async fn revoke(
     Document(body): Document,
 ) -> Answer {
     let etag = if_match(&headers);
-    let view =
+    let revoked =
         blocking(&state.manage, move |manage| manage.revoke_key(&actor, id, &body, etag.as_deref())).await?;
-    Ok(show_key(&view))
+    let mut body = revoked.view.to_json();
+    body["cut"] = revoked.cut.into();
+    Ok(with_etag(Json(body).into_response(), &revoked.view))
 }
 
 /// `GET /keys/{id}/secret`: only where secrets are recoverable.

@@ -7,9 +7,11 @@ mod import;
 mod lines;
 mod list;
 mod pages;
+mod rotation;
 mod show;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Subcommand;
@@ -22,6 +24,7 @@ use super::output::{self, Form};
 use crate::clock::{Clock, SystemClock};
 use crate::key::KeyId;
 use crate::manage::replay::{IdempotencyKey, MAX_KEY_CHARS};
+use crate::quantity;
 use flags::{Cleared, Profile};
 pub(super) use flags::{limit, time};
 
@@ -56,6 +59,7 @@ enum Command {
     /// Refuse a key until it is enabled again; nothing is lost
     Disable(Changed),
     Rotate(RotateArgs),
+    Rotation(rotation::Args),
     Revoke(RevokeArgs),
     Delete(DeleteArgs),
     Check(check::Args),
@@ -107,6 +111,7 @@ struct UpdateArgs {
 #[command(
     after_help = "The new secret is shown this once, and goes to standard output alone.\n\nExamples:\n  \
                         portcullis keys rotate key_01… --grace 24h     the old secret works one day longer\n  \
+                        portcullis keys rotate key_01… --grace 1h --watch\n                                                 … and who still uses it\n  \
                         portcullis keys rotate key_01…                 it leaked: the old one is dead at once"
 )]
 struct RotateArgs {
@@ -115,6 +120,12 @@ struct RotateArgs {
     /// How long the old secret goes on working
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     grace: String,
+    /// Then say on standard error how the old secret's traffic fades, until its grace has ended or Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// How often --watch looks, 100ms to 1h
+    #[arg(long, value_name = "DURATION", default_value = "5s", requires = "watch", value_parser = rotation::interval)]
+    every: Duration,
     #[command(flatten)]
     once: Once,
 }
@@ -138,10 +149,13 @@ fn idempotency_key(text: &str) -> Result<String, String> {
     }
 }
 
-/// Refuse a key for good
+/// Refuse a key for good, and cut what it has running
 #[derive(Debug, clap::Args)]
-#[command(after_help = "For a while only: `portcullis keys disable`.\n\nExample:\n  \
-                        portcullis keys revoke key_01… --reason 'found in a public repository'")]
+#[command(
+    after_help = "Streams and WebSockets that the key has open are cut before this returns, and it says how many. \
+                        Clients see a connection that closes in the middle.\n\nFor a while only: `portcullis keys disable`.\n\nExample:\n  \
+                        portcullis keys revoke key_01… --reason 'found in a public repository'"
+)]
 struct RevokeArgs {
     #[command(flatten)]
     changed: Changed,
@@ -216,6 +230,7 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
         Command::Enable(changed) => post(&client, changed, "/enable", None, form),
         Command::Disable(changed) => post(&client, changed, "/disable", None, form),
         Command::Rotate(args) => rotate(&client, args, form),
+        Command::Rotation(args) => rotation::run(&client, args, form),
         Command::Revoke(args) => revoke(&client, args, form),
         Command::Delete(args) => delete(&client, args),
         Command::Check(args) => check::run(&client, args, form),
@@ -263,12 +278,16 @@ fn update(client: &Client, args: &UpdateArgs, form: Form) -> anyhow::Result<()> 
 }
 
 fn rotate(client: &Client, args: &RotateArgs, form: Form) -> anyhow::Result<()> {
+    if args.watch && quantity::parse_duration(&args.grace).is_ok_and(|grace| grace.is_zero()) {
+        return Err(WrongUsage::error("without a grace there is nothing to watch: add, for one, --grace 1h"));
+    }
     let path = args.changed.target.path("/rotate")?;
     let body = json!({"grace": args.grace});
     let conditions =
         Conditions { if_match: args.changed.if_match.as_deref(), once: args.once.key.as_deref() };
     let answer = client.change_once(&Method::POST, &path, &conditions, Some(&body))?;
-    issued(&answer, form)
+    issued(&answer, form)?;
+    if args.watch { rotation::watch(client, &args.changed.target, args.every) } else { Ok(()) }
 }
 
 fn revoke(client: &Client, args: &RevokeArgs, form: Form) -> anyhow::Result<()> {

@@ -14,12 +14,13 @@ use serde_json::Value;
 
 use super::expand::is_variable_name;
 use super::file::Surroundings;
+use super::rotation;
 use super::{
     AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess, Pepper,
     Store,
 };
 use crate::document::{Fields, either, integer, string, text};
-use crate::quantity::{self, DAY, HOUR, KIB, MAX_SIZE};
+use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
 
 const MAX_LISTENERS: usize = 64;
 const MAX_THREADS: u64 = 1024;
@@ -35,7 +36,6 @@ const HEADER_BYTES: (u64, u64) = (KIB, 512 * KIB);
 const HEADER_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(10));
 const IDLE_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), HOUR);
 const SHUTDOWN_GRACE: (Duration, Duration) = (Duration::ZERO, HOUR);
-const ROTATE_AFTER: (Duration, Duration) = (DAY, Duration::from_secs(3650 * DAY.as_secs()));
 
 /// What may be written but is not built yet, as the start of a fault's detail.
 const NOT_YET: &str = "not supported yet";
@@ -114,7 +114,7 @@ pub fn store(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Store>
 /// Reads `[keys]`.
 pub fn keys(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Keys> {
     let prefix = fields.require("prefix", prefix);
-    let rotate_after = fields.require("rotate_after", |v| within(v, ROTATE_AFTER));
+    let rotate_after = rotation::rotate_after(&mut fields);
     let pepper = fields.read("pepper_env", |v| pepper(v, around));
     let master_key = master_key(&mut fields, around);
     fields.finish();

@@ -39,6 +39,15 @@ impl Issued {
     }
 }
 
+/// A key that was revoked.
+#[derive(Debug, Clone)]
+pub struct Revoked {
+    /// The key.
+    pub view: KeyView,
+    /// How many of its requests ran on and were cut.
+    pub cut: u64,
+}
+
 impl Manage {
     /// Creates a key.
     ///
@@ -158,7 +167,7 @@ impl Manage {
         self.commit_issued(after, &deed, secret, claim)
     }
 
-    /// Revokes a key at once and for good. Revoking again changes nothing.
+    /// Revokes a key at once and for good, and cuts what it has running. Revoking again changes nothing.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -168,8 +177,8 @@ impl Manage {
         id: KeyId,
         document: &Value,
         if_match: Option<&str>,
-    ) -> Result<KeyView, ManageError> {
-        self.audited(actor, "key.revoke", id, || {
+    ) -> Result<Revoked, ManageError> {
+        let view = self.audited(actor, "key.revoke", id, || {
             actor.needs(Permission::KeyDelete)?;
             let reason = read_reason(document)?;
             let present = self.seen(actor, id)?;
@@ -182,10 +191,11 @@ impl Manage {
                 key.revoked.get_or_insert_with(|| Revocation { at: self.now(), reason });
                 Ok(())
             })
-        })
+        })?;
+        Ok(Revoked { view, cut: self.lines.cut(id) })
     }
 
-    /// Deletes a key. Its usage stays.
+    /// Deletes a key, and cuts what it has running. Its usage stays.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -208,7 +218,10 @@ impl Manage {
             self.index.remove(id);
             drop(writer);
             Ok(())
-        })
+        })?;
+        self.callers.forget(id);
+        self.lines.cut(id);
+        Ok(())
     }
 
     /// The name of a key, for a metric; of a deleted one too.
@@ -261,7 +274,7 @@ impl Manage {
     pub(super) fn view_merged(&self, key: Key) -> Result<KeyView, ManageError> {
         let now = self.now();
         let totals = self.ledger.totals(key.id)?;
-        let rotation_due = key.rotation_due(self.settings.rotate_after, now);
+        let rotation_due = key.rotation_due(&self.settings.rotate_after, now);
         Ok(KeyView { key, totals, rotation_due, now })
     }
 

@@ -54,9 +54,14 @@ impl KeyView {
         Value::Object(out)
     }
 
+    /// The usage of one secret.
+    pub(super) fn totals_of(&self, version: u32) -> Totals {
+        let totals = self.totals.iter().find(|(number, _)| *number == version);
+        totals.map(|(_, totals)| *totals).unwrap_or_default()
+    }
+
     fn version_json(&self, version: &SecretVersion) -> Value {
-        let totals = self.totals.iter().find(|(number, _)| *number == version.version);
-        let totals = totals.map(|(_, totals)| *totals).unwrap_or_default();
+        let totals = self.totals_of(version.version);
         json!({
             "version": version.version,
             "fingerprint": version.fingerprint.as_str(),
@@ -84,7 +89,7 @@ pub fn audited(key: &Key, now: Timestamp) -> Value {
     Value::Object(facts(key, now))
 }
 
-fn time(at: Option<Timestamp>) -> Value {
+pub(super) fn time(at: Option<Timestamp>) -> Value {
     json!(at.map(|at| at.to_string()))
 }
 

@@ -5,6 +5,7 @@
 //! a connection that waits holds no request state.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -98,6 +99,9 @@ impl Connections {
     /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
     /// begun.
     pub async fn serve(&self, mut stream: Stream, peer: SocketAddr, mut shutdown: watch::Receiver<bool>) {
+        let open = self.gateway.lines.open();
+        // Made once, so that a request only looks at it.
+        let mut cut = pin!(open.line().cut());
         let mut settings = None;
         let mut turn = Turn::First;
         loop {
@@ -124,7 +128,13 @@ impl Connections {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
             session.set_pipelined_prefix(head);
-            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else { return };
+            let processed = tokio::select! {
+                biased;
+                // What is dropped here counts itself, and closes both connections in the middle of its answer.
+                () = &mut cut => return,
+                processed = open.line().serve(self.proxy.process_new_http(session, &shutdown)) => processed,
+            };
+            let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();
         }
     }

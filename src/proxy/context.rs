@@ -12,6 +12,7 @@ use super::{Gateway, reply};
 use crate::admission::{Passage, authorize};
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::AccessLog;
+use crate::lines::Hold;
 use crate::metrics::NO_ROUTE;
 use crate::outcome::Outcome;
 use crate::snapshot::Found;
@@ -35,6 +36,8 @@ pub struct Context {
     pub passage: Option<Passage>,
     /// The key, where it is known.
     pub found: Option<Found>,
+    /// Its hold of its connection, by which a revocation finds it.
+    pub hold: Option<Hold>,
     /// Where it was forwarded to.
     pub chosen: Option<Chosen>,
     /// The targets that it got no connection to.
@@ -47,6 +50,8 @@ pub struct Context {
     upstream_answered: Option<Monotonic>,
     outcome: Outcome,
     settled: Settled,
+    /// Set where a revocation ended it.
+    cut: Option<bool>,
 }
 
 /// Whether the request was counted.
@@ -70,6 +75,7 @@ impl Context {
             route: None,
             passage: None,
             found: None,
+            hold: None,
             chosen: None,
             failed: Vec::new(),
             body_bytes: 0,
@@ -78,6 +84,7 @@ impl Context {
             upstream_answered: None,
             outcome: Outcome::Allowed,
             settled: Settled::No,
+            cut: None,
         }
     }
 
@@ -101,6 +108,11 @@ impl Context {
     /// Notes how it ends where no status can be sent any more.
     pub fn breaks(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+    }
+
+    /// Notes that its answer has no end but its own.
+    pub fn streams(&self) {
+        self.hold.iter().for_each(Hold::streams);
     }
 
     /// Notes that its upstream is about to be connected to.
@@ -138,6 +150,7 @@ impl Context {
         }
         self.passage = None;
         self.chosen = None;
+        self.cut = self.hold.take().is_some_and(|hold| hold.is_cut()).then_some(true);
     }
 
     /// One line about it: the key's ID and never its secret, the path and never its query.
@@ -159,6 +172,7 @@ impl Context {
             duration_us = took(Some(self.started), Some(self.gateway.clock.monotonic())),
             upstream_us = took(self.upstream_began, self.upstream_answered),
             request_bytes = self.body_bytes,
+            cut = self.cut,
         );
     }
 }

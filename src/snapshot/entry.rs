@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -15,6 +16,9 @@ use crate::limit::{Cells, InFlight, Rate};
 
 /// Never, as a time.
 const NEVER: u64 = u64::MAX;
+
+/// For how long after a grace the callers of the old secret are still of interest: they are refused now.
+const WATCHED_AFTER_GRACE: Duration = Duration::from_hours(24);
 
 /// One key. Immutable: a change replaces it.
 #[derive(Debug)]
@@ -70,6 +74,11 @@ impl Entry {
     /// How the version ends, if it was rotated away.
     pub fn superseded(&self, version: u32) -> Option<Superseded> {
         self.superseded.iter().find(|(number, _)| *number == version).map(|(_, end)| *end)
+    }
+
+    /// Whether it matters who uses which of its secrets: one was rotated away, and its grace runs or ended lately.
+    pub fn is_rotating(&self, now: Timestamp) -> bool {
+        self.superseded.iter().any(|(_, end)| now < end.not_after.plus(WATCHED_AFTER_GRACE))
     }
 
     /// Where the version stands at `now`.

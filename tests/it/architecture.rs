@@ -27,17 +27,21 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("demo", ""),
     // What the decision reads and charges.
     ("limit", "clock key"),
+    ("lines", "key"),
     ("snapshot", "clock key limit"),
     ("store", "clock key outcome"),
     ("usage", "admission clock key limit outcome snapshot store"),
     // The decision, and the changes.
     ("admission", "clock config key limit outcome snapshot usage"),
-    ("manage", "clock document key outcome quantity seal snapshot store usage"),
+    ("manage", "clock document key lines outcome quantity seal snapshot store usage"),
     // The listeners. They never import each other.
-    ("proxy", "admission clock config head key limit metrics outcome request_id routes snapshot store usage"),
+    (
+        "proxy",
+        "admission clock config head key limit lines metrics outcome request_id routes snapshot store usage",
+    ),
     ("admin", "admission clock config document key manage metrics outcome request_id snapshot store"),
     // Where the parts meet.
-    ("app", "admin admission clock config key manage metrics proxy routes snapshot store usage"),
+    ("app", "admin admission clock config key lines manage metrics proxy routes snapshot store usage"),
     ("cli", "app clock config demo document key manage quantity store telemetry"),
     ("main", "cli"),
     ("lib", ""),

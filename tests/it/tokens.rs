@@ -50,6 +50,7 @@ fn each_permission_opens_its_own_operations_and_no_other() {
         ("GET", "/api/v1/keys".into(), "api.key.view"),
         ("GET", key.clone(), "api.key.view"),
         ("GET", format!("{key}/secret"), "api.key.reveal"),
+        ("GET", format!("{key}/rotation"), "api.key.view"),
         ("PATCH", key.clone(), "api.key.update"),
         (post("enable").0, post("enable").1, "api.key.update"),
         (post("disable").0, post("disable").1, "api.key.update"),

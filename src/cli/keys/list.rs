@@ -128,7 +128,7 @@ fn table(keys: &[Value]) -> String {
 }
 
 /// A time without its parts of a second; anything else as it is.
-fn shown(value: Option<&Value>) -> String {
+pub(super) fn shown(value: Option<&Value>) -> String {
     let text = cell(value.unwrap_or(&Value::Null));
     match Timestamp::parse_rfc3339(&text) {
         Some(at) => Timestamp::from_secs(at.as_secs()).to_string(),

@@ -48,6 +48,9 @@ pub(super) fn text(key: &Value, etag: Option<&str>) -> String {
     if let Some(reason) = key["revoked_reason"].as_str() {
         rows.push(("revoked_reason".into(), reason.into()));
     }
+    if let Some(cut) = key["cut"].as_u64() {
+        rows.push(("cut".into(), format!("{cut} of its requests, which ran on")));
+    }
     if key["rotation_due"] == true {
         rows.push(("rotation_due".into(), "yes".into()));
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::config::Config;
 use crate::config::file::parse;
+use crate::key::due::RotateAfter;
 
 const REST: &str =
     "\n[upstreams.api]\ntargets = [\"127.0.0.1:9000\"]\n[[routes]]\npath = \"/\"\nupstream = \"api\"\n";
@@ -52,7 +53,7 @@ fn the_defaults_are_those_of_the_contract() {
     let admin = Admin { listen: "127.0.0.1:9180".parse().unwrap(), metrics: MetricsAccess::Open, tls: None };
     assert_eq!(config.admin, admin);
     assert_eq!(config.store, Store::Redb { path: "/folder/data/portcullis.redb".into() });
-    let rotate_after = Duration::from_hours(90 * 24);
+    let rotate_after = RotateAfter::everywhere(Some(Duration::from_hours(90 * 24)));
     assert_eq!(config.keys, Keys { prefix: "pc".into(), rotate_after, pepper: None, master_key: None });
     assert_eq!(config.metrics, Metrics { top_keys: 100 });
     assert_eq!(
@@ -172,6 +173,14 @@ fn each_rule_of_the_store_and_the_keys_is_checked() {
         ("[keys]\nprefix = \"abcdefghijklmnopq\"", "keys.prefix: must be 1 to 16"),
         ("[keys]\nrotate_after = \"23h\"", "keys.rotate_after: must be from 1d to 3650d"),
         ("[keys]\nrotate_after = \"3651d\"", "keys.rotate_after: must be from 1d to 3650d"),
+        ("[keys]\nrotate_after = \"0s\"", "keys.rotate_after: must be from 1d to 3650d, or \"never\""),
+        ("[keys]\nrotate_after = 90", "keys.rotate_after: must be a string"),
+        ("[keys]\nrotate_after = { live = \"1h\" }", "keys.rotate_after.live: must be from 1d to 3650d"),
+        ("[keys.rotate_after]\ndefault = \"soon\"", "keys.rotate_after.default: must be a duration"),
+        (
+            "[keys]\nrotate_after = { Live = \"30d\" }",
+            "keys.rotate_after.Live: the environment must be 1 to 32",
+        ),
         ("[keys]\npepper_env = \"NO\"", "keys.pepper_env: the environment variable `NO` is not set"),
         (
             "[keys]\npepper_env = \"SHORT\"",
@@ -193,6 +202,21 @@ fn each_rule_of_the_store_and_the_keys_is_checked() {
             "keys.master_key_env: the environment variable `SHORT` must hold 32 bytes in base64",
         ),
     ]);
+}
+
+#[test]
+fn a_rotation_is_due_after_one_time_or_one_for_each_environment() {
+    let days = |days: u64| Some(Duration::from_hours(24 * days));
+    let after = |text: &str| {
+        let rule = good(&format!("[keys]\nrotate_after = {text}")).keys.rotate_after;
+        ["live", "test", "sandbox"].map(|environment| rule.of(environment))
+    };
+    assert_eq!(after("\"7d\""), [days(7); 3]);
+    assert_eq!(after("\"never\""), [None; 3]);
+    assert_eq!(after("{}"), [days(90); 3]);
+    assert_eq!(after("{ live = \"30d\" }"), [days(30), days(90), days(90)]);
+    let table = "{ default = \"never\", live = \"30d\", test = \"365d\" }";
+    assert_eq!(after(table), [days(30), days(365), None]);
 }
 
 #[test]

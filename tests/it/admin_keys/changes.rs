@@ -97,7 +97,7 @@ fn no_more_than_sixteen_secrets_are_in_their_grace() {
 fn revoking_is_for_good_and_doing_it_again_changes_nothing() {
     let gateway = Fixture::new().start();
     let (id, _) = gateway.admin.key(&json!({}));
-    let key = change(&gateway.admin, &id, "revoke", &json!({"reason": "leaked"}));
+    let mut key = change(&gateway.admin, &id, "revoke", &json!({"reason": "leaked"}));
     assert_eq!(key["status"], "revoked");
     assert!(key["revoked_at"].is_string());
     assert_eq!(change(&gateway.admin, &id, "revoke", &json!({"reason": "again"})), key);
@@ -105,6 +105,8 @@ fn revoking_is_for_good_and_doing_it_again_changes_nothing() {
         let answer = gateway.admin.post(&format!("{}/{what}", path_of(&id)), &json!({}));
         assert_eq!((answer.status, answer.code().as_str()), (409, "conflict"), "{what}");
     }
+    // Of the call, and not of the key.
+    assert_eq!(key.as_object_mut().unwrap().remove("cut"), Some(json!(0)));
     assert_eq!(gateway.admin.show(&id), key);
     let (other, _) = gateway.admin.key(&json!({}));
     let path = format!("{}/revoke", path_of(&other));

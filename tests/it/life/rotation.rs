@@ -122,3 +122,24 @@ fn a_rotation_is_due_by_the_age_of_the_newest_secret() {
     rotate(&gateway.admin, &id, "1h");
     due(false);
 }
+
+#[test]
+fn a_rotation_is_due_by_the_keys_environment() {
+    let clock = clock();
+    let rule = "[keys]\nrotate_after = { default = \"3d\", live = \"1d\", sandbox = \"never\" }";
+    let gateway = Fixture::with(&format!("{rule}\n{ROUTE}")).clock(clock.clone()).start();
+    let ids = ["live", "test", "sandbox"].map(|name| gateway.admin.key(&json!({"environment": name})).0);
+    let due = |expected: [bool; 3]| {
+        let due = ids.each_ref().map(|id| gateway.admin.show(id)["rotation_due"].as_bool().unwrap());
+        assert_eq!(due, expected);
+    };
+    due([false, false, false]);
+    clock.advance(Duration::from_hours(24));
+    due([true, false, false]);
+    clock.advance(Duration::from_hours(2 * 24));
+    due([true, true, false]);
+    clock.advance(Duration::from_hours(3650 * 24));
+    due([true, true, false]);
+    rotate(&gateway.admin, &ids[0], "1h");
+    due([false, true, false]);
+}
