@@ -1,6 +1,7 @@
 //! `portcullis keys`: the life of keys, over the admin API.
 
 mod check;
+mod convert;
 mod export;
 mod flags;
 mod import;

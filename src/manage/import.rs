@@ -58,6 +58,8 @@ impl Manage {
             let (mut keys, mut secrets) = (Vec::new(), Vec::new());
             let (mut digests, mut ids) = (HashSet::new(), HashSet::new());
             for (number, line) in (first_line..).zip(lines) {
+                // The mark that some editors put before the first byte of a file.
+                let line = if number == first_line { line.trim_start_matches('\u{feff}') } else { line };
                 if line.trim().is_empty() {
                     continue;
                 }

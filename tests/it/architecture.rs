@@ -61,6 +61,7 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("hyper", &["admin/server.rs", "admin/backup.rs"]),
     ("rustls", &["admin/tls.rs"]),
     ("clap", &["cli"]),
+    ("serde_saphyr", &["cli/keys/convert"]),
     ("ureq", &["cli/client"]),
     ("tracing_subscriber", &["telemetry"]),
     ("postcard", &["store/record"]),

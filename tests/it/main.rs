@@ -18,6 +18,7 @@ mod forwarding;
 mod groups;
 mod idempotency;
 mod import;
+mod import_from;
 mod kill;
 mod life;
 mod limits;

@@ -164,7 +164,7 @@ pub(in crate::cli) fn limit(text: &str) -> Result<Value, String> {
 }
 
 /// `NAME=REQUESTS/WINDOW`
-fn quota(text: &str) -> Result<Value, String> {
+pub(super) fn quota(text: &str) -> Result<Value, String> {
     let form = || "must be NAME=REQUESTS/WINDOW, such as monthly=1000000/month".to_owned();
     let (name, rest) = text.split_once('=').ok_or_else(form)?;
     let (requests, window) = rest.split_once('/').ok_or_else(form)?;
