@@ -188,7 +188,7 @@ pub(super) async fn revoke(
         blocking(&state.manage, move |manage| manage.revoke_key(&actor, id, &body, etag.as_deref())).await?;
     let mut body = revoked.view.to_json();
     body["cut"] = revoked.cut.into();
-    Ok(with_etag(Json(body).into_response(), &revoked.view))
+    Ok(with_etag(Json(body).into_response(), &revoked.view.etag()))
 }
 
 /// `GET /keys/{id}/secret`: only where secrets are recoverable.
