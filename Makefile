@@ -4,16 +4,22 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup build quickstart test lint bench
+.PHONY: help setup rust build quickstart test lint bench
 
 # What the build needs beside Rust: zlib-ng is built with cmake, and ring, mimalloc and zstd with a C compiler.
 PACKAGES := cmake gcc libc6-dev make
 FIGURES := target/bench-figures.txt
+# What the test of the API runs with, in a place of its own.
+SCHEMATHESIS := target/schemathesis
+PINNED := tests/schemathesis/requirements.txt
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-setup: ## install what the build needs and is missing (Debian and Ubuntu, with apt)
+setup: rust $(SCHEMATHESIS)/installed ## install what build and tests need and is missing (Debian and Ubuntu, with apt)
+
+# What the build alone needs.
+rust:
 	@if ! command -v cargo >/dev/null; then
 	  echo 'setup: there is no cargo. Rust comes from https://rustup.rs' >&2
 	  exit 1
@@ -39,18 +45,39 @@ setup: ## install what the build needs and is missing (Debian and Ubuntu, with a
 	$$root apt-get update -q
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES)
 
-build: setup ## the release binary, target/release/portcullis
+$(SCHEMATHESIS)/installed: $(PINNED)
+	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+	  if ! command -v apt-get >/dev/null; then
+	    echo 'setup: python3 with venv is needed, and there is no apt-get to install it with.' >&2
+	    exit 1
+	  fi
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo)
+	  if [ -n "$$root" ] && ! command -v sudo >/dev/null; then
+	    echo 'setup: as root: apt-get update && apt-get install -y python3 python3-venv' >&2
+	    exit 1
+	  fi
+	  echo 'setup: installing python3 and python3-venv with apt'
+	  $$root apt-get update -q
+	  $$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3 python3-venv
+	fi
+	echo 'setup: installing schemathesis in $(SCHEMATHESIS)'
+	rm -rf $(SCHEMATHESIS)
+	python3 -m venv $(SCHEMATHESIS)
+	$(SCHEMATHESIS)/bin/python -m pip install -q --disable-pip-version-check -r $(PINNED)
+	touch $@
+
+build: rust ## the release binary, target/release/portcullis
 	cargo build --release --locked
 
-quickstart: setup ## run a gateway with everything embedded, and one key made: ARGS="--upstream http://127.0.0.1:3000"
+quickstart: rust ## run a gateway with everything embedded, and one key made: ARGS="--upstream http://127.0.0.1:3000"
 	cargo run --release --locked -- quickstart $(ARGS)
 
-test: setup ## every test: documentation, unit, integration (kill -9 among them)
+test: setup ## every test: documentation, unit, integration (kill -9 and schemathesis among them)
 	cargo test --locked --doc
 	cargo test --locked --lib --bins
 	cargo test --locked --test it
 
-lint: setup ## format and lints, warnings refused
+lint: rust ## format and lints, warnings refused
 	@for part in fmt clippy; do
 	  if cargo $$part --version >/dev/null 2>&1; then continue; fi
 	  echo "setup: adding cargo $$part with rustup"
@@ -60,7 +87,7 @@ lint: setup ## format and lints, warnings refused
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 
-bench: setup ## admission, the price of a request, a million keys; every figure again at the end
+bench: rust ## admission, the price of a request, a million keys; every figure again at the end
 	@cargo build --release --locked --examples
 	mkdir -p $(dir $(FIGURES))
 	rm -f $(FIGURES)

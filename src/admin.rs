@@ -7,12 +7,17 @@ mod backup;
 mod check;
 mod cursor;
 mod document;
+mod gate;
 mod groups;
 mod health;
 mod keys;
+mod openapi;
+mod operations;
 mod pages;
+mod patience;
 mod problem;
 mod server;
+mod throttle;
 pub mod tls;
 mod tokens;
 mod usage;
@@ -23,16 +28,16 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post};
 
 use crate::admission::explain::Step;
 use crate::config::MetricsAccess;
 use crate::key::Key;
-use crate::key::group::{Owner, Role};
 use crate::manage::{Manage, ManageError};
 use crate::metrics::Metrics;
+pub use gate::Hosts;
 pub use problem::Problem;
 pub use server::serve;
+pub use throttle::Throttle;
 
 /// The largest body of a call, in bytes.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -81,43 +86,17 @@ pub struct AdminState {
     pub readiness: Arc<dyn Ready>,
     /// What the rules say of a request.
     pub dry_run: Arc<dyn DryRun>,
+    /// Which names the listener answers to.
+    pub hosts: Hosts,
+    /// Who sent wrong tokens lately.
+    pub throttle: Arc<Throttle>,
 }
 
-/// Every route of the listener.
+/// Every route of the listener: those of the table in [`operations`].
 pub fn router(state: AdminState) -> Router {
-    let api = Router::new()
-        .route("/keys", get(keys::list).post(keys::create))
-        .route("/keys/import", post(keys::import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))
-        .route("/keys/{id}", get(keys::show).patch(keys::edit).delete(keys::delete))
-        .route("/keys/{id}/enable", post(keys::enable))
-        .route("/keys/{id}/disable", post(keys::disable))
-        .route("/keys/{id}/rotate", post(keys::rotate))
-        .route("/keys/{id}/rotation", get(keys::rotation))
-        .route("/keys/{id}/revoke", post(keys::revoke))
-        .route("/keys/{id}/secret", get(keys::reveal))
-        .route("/keys/{id}/check", post(check::check))
-        .route("/roles", get(groups::list::<Role>).post(groups::create::<Role>))
-        .route(
-            "/roles/{name}",
-            get(groups::show::<Role>).patch(groups::edit::<Role>).delete(groups::delete::<Role>),
-        )
-        .route("/owners", get(groups::list::<Owner>).post(groups::create::<Owner>))
-        .route(
-            "/owners/{name}",
-            get(groups::show::<Owner>).patch(groups::edit::<Owner>).delete(groups::delete::<Owner>),
-        )
-        .route("/admin-tokens", get(tokens::list).post(tokens::create))
-        .route("/admin-tokens/{id}", get(tokens::show).delete(tokens::revoke))
-        .route("/audit", get(audit::list))
-        .route("/audit/verify", get(audit::verify))
-        .route("/backup", post(backup::backup))
-        .route("/usage", get(usage::report));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/metrics", get(health::metrics))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
+    operations::routes()
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(state.clone(), gate::admit))
         .layer(middleware::from_fn_with_state(state.clone(), problem::finish))
         .with_state(state)
 }

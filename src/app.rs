@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, Hosts};
 use crate::admission::Judge;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{Config, MasterKey, Store as StoreConfig};
@@ -206,6 +206,8 @@ pub fn build_with_clock(
         metrics_access: config.admin.metrics,
         readiness: Arc::new(readiness),
         dry_run: Arc::new(dry_run::GatewayRules(Arc::clone(&gateway))),
+        hosts: Hosts::of(&config.admin),
+        throttle: Arc::default(),
     };
     let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));

@@ -79,6 +79,8 @@ pub struct Gateway {
 pub struct Admin {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The names that it answers to beside its own; empty: on loopback none, elsewhere any.
+    pub hosts: Vec<HostPattern>,
     /// Who may read `/metrics`.
     pub metrics: MetricsAccess,
     /// Its certificate, or plain HTTP.

@@ -19,7 +19,8 @@
 //!
 //! # One change, walked through
 //!
-//! [`admin`] (or [`cli`], offline) parses a call and hands it to [`manage`], the one service that changes anything:
+//! [`admin`] has one table of operations, of which both its routes and its OpenAPI document are made; its gate looks at the
+//! `Host` and the token before anything else. It (or [`cli`], offline) parses a call and hands it to [`manage`], the one service that changes anything:
 //! permission, validation, one durable transaction of [`store`] (record, audit entry, revision), then the delta to
 //! [`snapshot`], then the answer. Who has the answer knows that the change is on disk and holds for the next request.
 //!

@@ -30,7 +30,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use permission::{Actor, Permission};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::document::Faults;
 use crate::key::due::RotateAfter;
 use crate::key::secret::SecretHasher;
@@ -273,6 +273,11 @@ impl Manage {
     /// What time it is.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The monotonic time.
+    pub fn monotonic(&self) -> Monotonic {
+        self.clock.monotonic()
     }
 
     fn new_id(&self, writer: &mut MutexGuard<'_, ulid::Generator>) -> KeyId {

@@ -16,7 +16,7 @@ use crate::document::{self, Faults, Fields};
 use crate::manage::Actor;
 
 /// The longest path and host, in characters.
-const MAX_CHARS: usize = 8_192;
+pub(super) const MAX_CHARS: usize = 8_192;
 
 pub(super) async fn check(
     State(state): State<AdminState>,

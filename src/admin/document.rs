@@ -1,11 +1,14 @@
 //! Bodies and query parameters of admin calls.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use super::AdminState;
 use super::problem::Problem;
@@ -17,6 +20,18 @@ use crate::manage::replay::{IdempotencyKey, MAX_KEY_CHARS};
 /// What makes a call one that can be repeated.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+async fn read_body(request: Request, state: &AdminState) -> Result<Bytes, Problem> {
+    if let Ok(read) = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
+        return read.map_err(|error| unreadable(&error));
+    }
+    let (status, detail) = (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.");
+    let problem = Problem::new(status, "request_timeout", "The request took too long", detail);
+    Err(problem.with_header(header::CONNECTION, HeaderValue::from_static("close")))
+}
+
 /// A JSON body; null where there is none.
 pub(super) struct Document(pub(super) Value);
 
@@ -24,7 +39,7 @@ impl FromRequest<AdminState> for Document {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| unreadable(&error))?;
+        let bytes = read_body(request, state).await?;
         if bytes.is_empty() {
             return Ok(Self(Value::Null));
         }
@@ -47,7 +62,7 @@ impl FromRequest<AdminState> for Text {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| unreadable(&error))?;
+        let bytes = read_body(request, state).await?;
         let text =
             String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
         Ok(Self(text))
@@ -67,6 +82,18 @@ fn unreadable(error: &BytesRejection) -> Problem {
     Problem::bad_request("The body broke off.")
 }
 
+/// The name or the ID in the path.
+pub(super) struct Name(pub(super) String);
+
+impl FromRequestParts<AdminState> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(text)| Self(text)).map_err(|_| Problem::bad_request("The path is not well-formed."))
+    }
+}
+
 /// The key of the path. What is no key ID is no key: 404.
 pub(super) struct KeyPath(pub(super) KeyId);
 
@@ -74,8 +101,7 @@ impl FromRequestParts<AdminState> for KeyPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) = path.map_err(|_| Problem::bad_request("The path is not well-formed."))?;
+        let Name(text) = Name::from_request_parts(parts, state).await?;
         text.parse().map(Self).map_err(|_| {
             let detail = "No key has this ID; a key ID is `key_` and 26 characters.";
             Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing", detail)

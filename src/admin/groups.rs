@@ -1,11 +1,11 @@
 //! `/api/v1/roles` and `/api/v1/owners`: the same calls over two kinds of thing.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::document::{Document, NoParams, Params, if_match};
+use super::document::{Document, Name, NoParams, Params, if_match};
 use super::pages::{self, Page};
 use super::problem::Problem;
 use super::{AdminState, blocking};
@@ -43,7 +43,7 @@ pub(super) async fn show<G: Group + Send + 'static>(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Answer {
     let group = blocking(&state.manage, move |manage| manage.group::<G>(&actor, &name)).await?;
     Ok(show_group(StatusCode::OK, &group))
@@ -53,7 +53,7 @@ pub(super) async fn edit<G: Group + Send + 'static>(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     Document(patch): Document,
 ) -> Answer {
@@ -68,7 +68,7 @@ pub(super) async fn delete<G: Group + Send + 'static>(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
 ) -> Answer {
     let etag = if_match(&headers);

@@ -6,8 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::AdminState;
 use super::problem::Problem;
+use super::{AdminState, auth};
 use crate::config::MetricsAccess;
 use crate::manage::{Actor, Manage};
 use crate::metrics::Reading;
@@ -33,12 +33,7 @@ pub(super) async fn metrics(
 ) -> Result<Response, Problem> {
     if state.metrics_access == MetricsAccess::Token && actor.is_none() {
         let detail = "admin.metrics_open is false: send an admin token.";
-        return Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "missing_token",
-            "An admin token is needed",
-            detail,
-        ));
+        return Err(auth::missing(detail));
     }
     let (manage, metrics) = (state.manage, state.metrics);
     let rendered = tokio::task::spawn_blocking(move || metrics.render(&read(&manage))).await;

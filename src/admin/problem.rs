@@ -111,7 +111,9 @@ impl From<ManageError> for Problem {
                 return problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             ManageError::TooManyReplays(_) => {
-                (StatusCode::TOO_MANY_REQUESTS, "No more answers can be kept for repeated calls")
+                let title = "No more answers can be kept for repeated calls";
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, title, detail);
+                return problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("60"));
             }
             ManageError::Forbidden(_) | ManageError::BoundToOwner(_) => {
                 (StatusCode::FORBIDDEN, "The admin token may not do this")

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::util::ServiceExt;
 
 use super::auth::Peer;
+use super::patience::Patient;
 use super::{AdminState, router};
 
 /// Connections at once.
@@ -95,7 +96,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(app));
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}

@@ -1,12 +1,12 @@
 //! `/api/v1/admin-tokens`: listed, made, revoked. A token's plaintext is in the answer that makes it, and nowhere else.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::document::{Document, NoParams, Params};
+use super::document::{Document, Name, NoParams, Params};
 use super::pages::{self, Page};
 use super::problem::Problem;
 use super::{AdminState, blocking};
@@ -25,7 +25,7 @@ pub(super) async fn show(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
-    Path(id): Path<String>,
+    Name(id): Name,
 ) -> Answer {
     let tokens = blocking(&state.manage, move |manage| manage.tokens(&actor)).await?;
     let found = tokens.iter().find(|token| token.id == id).map(token_json);
@@ -53,7 +53,7 @@ pub(super) async fn revoke(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
-    Path(id): Path<String>,
+    Name(id): Name,
 ) -> Answer {
     blocking(&state.manage, move |manage| manage.revoke_token(&actor, &id)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

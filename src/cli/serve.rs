@@ -18,7 +18,9 @@ use crate::telemetry;
     long_about = "Run the gateway: the proxy on [gateway].listen and the admin API on [admin].listen, until TERM or \
                   INT. HUP reloads routes and upstreams; a bad file is refused and the old one stays in force.\n\n\
                   At the first start of a new store the first admin token is taken from PORTCULLIS_ADMIN_TOKEN; \
-                  without it one is made and printed once to standard error.",
+                  without it one is made and printed once to standard error.\n\n\
+                  The admin API is described at /api/v1/openapi.json, and answers to localhost, its own address and \
+                  the names in [admin].hosts.",
     after_help = "Example:\n  PORTCULLIS_ADMIN_TOKEN=$(cat token) portcullis serve --config /etc/portcullis.toml\n\n\
                   Environment:\n  PORTCULLIS_ADMIN_TOKEN  an admin token that may do everything\n  RUST_LOG                \
                   replaces log.level, such as portcullis=debug"

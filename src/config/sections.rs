@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::expand::is_variable_name;
 use super::file::Surroundings;
+use super::hosts;
 use super::rotation;
 use super::{
     AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess, Pepper,
@@ -24,6 +25,7 @@ use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
 
 const MAX_LISTENERS: usize = 64;
 const MAX_THREADS: u64 = 1024;
+const MAX_ADMIN_HOSTS: usize = 64;
 const MAX_TRUSTED_PROXIES: usize = 256;
 const MAX_CONNECTIONS: u64 = 1_000_000;
 const MAX_TOP_KEYS: u64 = 10_000;
@@ -71,6 +73,7 @@ pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
 /// Reads `[admin]`.
 pub fn admin(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Admin> {
     let listen = fields.require("listen", address);
+    let names = fields.values("hosts", MAX_ADMIN_HOSTS, hosts::pattern);
     let metrics = fields.require("metrics_open", |v| either(v, MetricsAccess::Open, MetricsAccess::Token));
     let plain = fields.require("insecure", |v| either(v, Plain::Anywhere, Plain::Loopback));
     let tls_is_set = fields.has("tls");
@@ -81,7 +84,7 @@ pub fn admin(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Admin>
         fields.fault("listen", "is not a loopback address: it needs [admin.tls], or insecure = true");
     }
     fields.finish();
-    Some(Admin { listen: listen?, metrics: metrics?, tls })
+    Some(Admin { listen: listen?, hosts: names?, metrics: metrics?, tls })
 }
 
 /// Where the admin listener may speak plain HTTP.

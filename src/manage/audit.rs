@@ -1,7 +1,8 @@
 //! The audit log: who did what, what was refused, and whether the chain of entries is whole.
 //!
 //! Changes are written by the transactions that make them. What is refused is written here, in a transaction of its
-//! own; attempts without a right token are many and cheap, so they are counted and written at most once a second.
+//! own; attempts without a right token are many and cheap, so they are counted, and written ever more seldom while they
+//! go on.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -18,8 +19,13 @@ use crate::key::KeyId;
 use crate::store::audit::{Chain, Draft, Entry};
 use crate::store::{Change, Direction, StoreError};
 
-/// How often attempts without a right token are written.
-const UNKNOWN_EVERY: Duration = Duration::from_secs(1);
+/// How soon after an entry about attempts without a right token the next one may follow. While they go on, the pause
+/// doubles up to the longest one, so that nobody without a token fills the disk or keeps it busy.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// After how long without an entry the next pause is the shortest again.
+const QUIET: Duration = Duration::from_mins(5);
 
 /// Which entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,7 +96,22 @@ impl Verified {
 #[derive(Debug, Default)]
 pub(super) struct Unknown {
     written: Timestamp,
+    pause: Duration,
     since: u64,
+}
+
+impl Unknown {
+    /// Counts an attempt; how many an entry is to be written of, if it is time for one.
+    fn attempt(&mut self, now: Timestamp) -> Option<u64> {
+        self.since = self.since.saturating_add(1);
+        let quiet = now.since(self.written);
+        if quiet < self.pause {
+            return None;
+        }
+        self.pause = if quiet >= QUIET { SHORTEST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        self.written = now;
+        Some(std::mem::take(&mut self.since))
+    }
 }
 
 impl AuditQuery {
@@ -155,18 +176,29 @@ impl Manage {
         self.store.commit(&mut Change { writes: Vec::new(), audit: vec![draft] }).map(drop)
     }
 
+    /// Counts a call without a right token that is not worth an entry of its own; the next entry says how many.
+    pub fn refused_throttled(&self) {
+        let mut unknown = self.unknown.lock();
+        unknown.since = unknown.since.saturating_add(1);
+    }
+
     /// Notes a call without a right token.
     pub fn refused_unknown(&self, address: Option<IpAddr>, request_id: Option<String>) {
         let now = self.now();
-        let attempts = {
-            let mut unknown = self.unknown.lock();
-            unknown.since += 1;
-            if now.since(unknown.written) < UNKNOWN_EVERY {
-                return;
-            }
-            unknown.written = now;
-            std::mem::take(&mut unknown.since)
-        };
+        let Some(attempts) = self.unknown.lock().attempt(now) else { return };
+        self.write_unknown(attempts, address, request_id);
+    }
+
+    /// Writes what was only counted so far: who reads the log reads of every attempt.
+    fn flush_unknown(&self) {
+        let attempts = std::mem::take(&mut self.unknown.lock().since);
+        if attempts > 0 {
+            self.write_unknown(attempts, None, None);
+        }
+    }
+
+    fn write_unknown(&self, attempts: u64, address: Option<IpAddr>, request_id: Option<String>) {
+        let now = self.now();
         self.write_refusal(Draft {
             at: now,
             actor: "unknown".into(),
@@ -200,6 +232,7 @@ impl Manage {
     ) -> Result<AuditPage, ManageError> {
         actor.needs(Permission::AuditView)?;
         actor.needs_all_owners()?;
+        self.flush_unknown();
         let mut page = AuditPage::default();
         let (mut before_page, mut after_page) = (0_u64, 0_u64);
         self.store.audit(Direction::Descending, &mut |entry| {

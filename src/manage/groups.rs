@@ -15,6 +15,9 @@ use crate::key::group::{Owner, Role};
 use crate::key::{Key, Status};
 use crate::store::{Change, Store, StoreError, Write, audit};
 
+/// The highest cap on active keys.
+pub const MAX_ACTIVE_KEYS: u64 = 1_000_000_000;
+
 /// The roles and owners that are recorded. Locked for writing by their changes alone.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
@@ -45,6 +48,8 @@ pub trait Group: Clone {
     fn revision(&self) -> u64;
     /// It as JSON.
     fn to_json(&self) -> Value;
+    /// Whether it exists for a token that is bound to this owner.
+    fn exists_for(&self, owner: &str) -> bool;
     /// Reads the fields that an operator may set.
     #[doc(hidden)]
     fn read(name: String, fields: &mut Fields<'_>) -> Option<Self>;
@@ -102,7 +107,8 @@ impl Manage {
     /// The token may not.
     pub fn groups<G: Group>(&self, actor: &Actor) -> Result<Vec<G>, ManageError> {
         actor.needs(G::PERMISSIONS[3])?;
-        Ok(G::table(self).read().values().cloned().collect())
+        let seen = |group: &&G| actor.owner.as_deref().is_none_or(|owner| group.exists_for(owner));
+        Ok(G::table(self).read().values().filter(seen).cloned().collect())
     }
 
     /// One role or owner.
@@ -112,7 +118,9 @@ impl Manage {
     pub fn group<G: Group>(&self, actor: &Actor, name: &str) -> Result<G, ManageError> {
         actor.needs(G::PERMISSIONS[3])?;
         let found = G::table(self).read().get(name).cloned();
-        found.ok_or_else(|| ManageError::NotFound { kind: G::KIND, id: name.to_owned() })
+        found
+            .filter(|group| actor.owner.as_deref().is_none_or(|owner| group.exists_for(owner)))
+            .ok_or_else(|| ManageError::NotFound { kind: G::KIND, id: name.to_owned() })
     }
 
     /// Makes a role or an owner.

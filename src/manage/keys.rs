@@ -21,7 +21,7 @@ pub const MAX_VERSIONS: usize = 16;
 /// The longest grace of a rotation.
 const MAX_GRACE: Duration = Duration::from_hours(24 * 365);
 /// The longest reason of a revocation, in characters.
-const MAX_REASON_CHARS: usize = 500;
+pub const MAX_REASON_CHARS: usize = 500;
 
 /// A key, and the secret that is shown this once.
 #[derive(Clone)]

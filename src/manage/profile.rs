@@ -30,9 +30,9 @@ pub const MAX_NETWORKS: usize = 100;
 /// Quotas of a key.
 pub const MAX_QUOTAS: usize = 8;
 /// The most that a limit or a quota can allow.
-const MAX_REQUESTS: u64 = 1_000_000_000_000;
+pub const MAX_REQUESTS: u64 = 1_000_000_000_000;
 /// The most that may run at once.
-const MAX_CONCURRENT: u64 = 1_000_000;
+pub const MAX_CONCURRENT: u64 = 1_000_000;
 /// The environment of a key that names none.
 const DEFAULT_ENVIRONMENT: &str = "live";
 /// What no edit can change, and what to do instead: named, rather than called unknown.

@@ -50,7 +50,12 @@ fn the_defaults_are_those_of_the_contract() {
         shutdown_grace: Duration::from_secs(30),
     };
     assert_eq!(config.gateway, gateway);
-    let admin = Admin { listen: "127.0.0.1:9180".parse().unwrap(), metrics: MetricsAccess::Open, tls: None };
+    let admin = Admin {
+        listen: "127.0.0.1:9180".parse().unwrap(),
+        hosts: Vec::new(),
+        metrics: MetricsAccess::Open,
+        tls: None,
+    };
     assert_eq!(config.admin, admin);
     assert_eq!(config.store, Store::Redb { path: "/folder/data/portcullis.redb".into() });
     let rotate_after = RotateAfter::everywhere(Some(Duration::from_hours(90 * 24)));
@@ -123,6 +128,8 @@ fn the_admin_listener_is_open_to_others_only_where_that_was_said() {
         ("[admin]\nlisten = \"[::]:9180\"\ninsecure = false", open),
         ("[gateway]\nlisten = [\"127.0.0.1:9180\"]", "admin.listen: is an address of gateway.listen as well"),
         ("[admin]\nlisten = \"9180\"", "admin.listen: must be an IP address"),
+        ("[admin]\nhosts = [\"admin.example:80\"]", "admin.hosts[0]: must be a host without a port"),
+        ("[admin]\nhosts = \"admin.example\"", "admin.hosts: must be an array"),
         ("[admin]\nmetrics_open = \"yes\"", "admin.metrics_open: must be true or false"),
         ("[admin]\ntoken = \"x\"", "admin.token: unknown field"),
     ]);

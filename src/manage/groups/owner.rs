@@ -6,16 +6,13 @@ use std::num::NonZeroU64;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
-use super::{Group, limits_json};
+use super::{Group, MAX_ACTIVE_KEYS, limits_json};
 use crate::clock::Timestamp;
 use crate::document::{self, Fields, rates};
 use crate::key::group::Owner;
 use crate::manage::profile::MAX_DESCRIPTION_CHARS;
 use crate::manage::{Manage, Permission};
 use crate::store::Write;
-
-/// The highest cap on active keys.
-const MAX_ACTIVE_KEYS: u64 = 1_000_000_000;
 
 impl Group for Owner {
     const KIND: &'static str = "owner";
@@ -40,6 +37,11 @@ impl Group for Owner {
             "created_at": self.created_at.to_string(),
             "updated_at": self.updated_at.to_string(),
         })
+    }
+
+    /// Other owners are none of its business.
+    fn exists_for(&self, owner: &str) -> bool {
+        self.name == owner
     }
 
     fn read(name: String, fields: &mut Fields<'_>) -> Option<Self> {

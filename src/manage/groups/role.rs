@@ -38,6 +38,11 @@ impl Group for Role {
         })
     }
 
+    /// Roles are for the keys of every owner.
+    fn exists_for(&self, _: &str) -> bool {
+        true
+    }
+
     fn read(name: String, fields: &mut Fields<'_>) -> Option<Self> {
         let description = fields.read("description", |v| document::text(v, 0, MAX_DESCRIPTION_CHARS));
         let scopes = fields.values("scopes", MAX_SCOPES, profile::scope);

@@ -129,7 +129,7 @@ fn a_line_an_import_and_a_body_have_their_bounds() {
     assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"));
     let bytes = [b"{\"name\": \"".as_slice(), &[0xff, 0xfe], b"\"}"].concat();
     let head = format!(
-        "POST /api/v1/keys/import HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        "POST /api/v1/keys/import HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
         crate::support::TOKEN,
         bytes.len()
     );

@@ -24,7 +24,7 @@ impl Admin {
         raw::send(
             self.address,
             format!(
-                "{method} {path} HTTP/1.1\r\nhost: admin\r\nauthorization: Bearer {}\r\n{extra}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {}\r\n{extra}content-length: {}\r\nconnection: close\r\n\r\n{body}",
                 self.token,
                 body.len()
             ),
