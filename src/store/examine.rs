@@ -175,13 +175,13 @@ impl Examination {
         save: Save<'_>,
     ) -> std::io::Result<()> {
         self.counts[record.table as usize - 1].readable += 1;
-        if let Content::Audit(entry) = &content {
-            if let Err(seq) = self.chain.follow(entry) {
-                self.chain.go_on_from(entry);
-                self.broken_at.get_or_insert(seq);
-                let detail = "the chain of the audit log breaks here: an entry was changed or is missing";
-                self.note(Table::Audit.name(), Some(seq.to_string()), detail.into());
-            }
+        if let Content::Audit(entry) = &content
+            && let Err(seq) = self.chain.follow(entry)
+        {
+            self.chain.go_on_from(entry);
+            self.broken_at.get_or_insert(seq);
+            let detail = "the chain of the audit log breaks here: an entry was changed or is missing";
+            self.note(Table::Audit.name(), Some(seq.to_string()), detail.into());
         }
         if let Content::Fact(name, _) = &content
             && name == "store_id"

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -107,6 +109,53 @@ fn a_backup_of_a_running_gateway_restores_to_the_same_keys_ledger_and_audit_chai
     assert_eq!(requests(&restored, &id), 37);
     ask(&restored, &secret, 3);
     assert_eq!(requests(&restored, &id), 40);
+}
+
+/// A backup is of one moment: its ledger adds up, its chain is whole, and no key is there without its audit entry.
+#[test]
+fn backups_under_traffic_and_changes_are_each_of_one_moment() {
+    let fixture = Fixture::new();
+    config_file(&fixture);
+    let gateway = fixture.start();
+    let (id, secret) = furnish(&gateway);
+    let over = AtomicBool::new(false);
+    let asked = AtomicU64::new(0);
+    let mut counted = Vec::new();
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut client = Client::new(gateway.address);
+            while !over.load(Ordering::Acquire) {
+                assert_eq!(client.get("/v1/x", &secret).status, 200);
+                asked.fetch_add(1, Ordering::AcqRel);
+            }
+        });
+        threads.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                gateway.admin.key(&json!({}));
+            }
+        });
+        for number in 0..4 {
+            let before = asked.load(Ordering::Acquire);
+            let out = format!("{number}.backup");
+            done(&run(&fixture, Some(&gateway.admin), &["store", "backup", "--out", &out]));
+            counted.push((before, asked.load(Ordering::Acquire) + 1));
+        }
+        over.store(true, Ordering::Release);
+    });
+    gateway.stop();
+    for (number, (least, most)) in counted.into_iter().enumerate() {
+        let backup = format!("{number}.backup");
+        let restore = ["store", "restore", "--config", "portcullis.toml", "--force", &backup];
+        done(&run(&fixture, None, &restore));
+        done(&run(&fixture, None, &["store", "check", "--config", "portcullis.toml"]));
+        let gateway = fixture.start();
+        let requests = requests(&gateway, &id).as_u64().unwrap();
+        assert!((least..=most).contains(&requests), "{least} <= {requests} <= {most}");
+        let keys = gateway.admin.get("/api/v1/keys").json()["total"].as_u64().unwrap();
+        let made = gateway.admin.get("/api/v1/audit?action=key.create&outcome=done").json()["total"].as_u64();
+        assert_eq!(Some(keys + 1), made, "one was deleted");
+        gateway.stop();
+    }
 }
 
 #[test]

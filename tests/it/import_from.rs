@@ -230,7 +230,7 @@ fn keys_of_apisix_work_and_encrypted_ones_are_refused() {
     assert_eq!(status(&gateway, "apisix-jack-second-0123456789"), 200);
 
     // In a file keys are never encrypted, whatever they look like.
-    let yaml = r#"
+    let yaml = r"
 consumers:
   - id: rose/credentials/542f7414-87f6-4793-a68e-99983dde9913
     name: rose
@@ -250,7 +250,7 @@ routes:
   - uri: /hello
     plugins: { key-auth: ~ }
 #END
-"#;
+";
     let said = import(&fixture, &gateway, "apisix", "apisix.yaml", yaml);
     assert_eq!((said.status, said.counts()), (0, (2, 0)), "{}", said.all);
     assert_eq!(status(&gateway, "csdt8UPw76/SG+WlHBoFeg=="), 200);

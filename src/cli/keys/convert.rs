@@ -250,7 +250,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let before = format!("*a{}, ", level - 1).repeat(10);
-            text.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+            text = [text, format!("a{level}: &a{level} [{before}]\n")].concat();
         }
         assert!(convert(Source::Kong, &mut text.as_bytes(), Timestamp::default()).is_err());
     }

@@ -71,7 +71,7 @@ pub(super) fn report(out: &Path, written: &Written, form: Form) -> anyhow::Resul
 /// A backup under way, beside the place where it belongs.
 pub(super) struct Draft {
     pub(super) file: File,
-    draft: PathBuf,
+    path: PathBuf,
     out: PathBuf,
     finished: Option<()>,
 }
@@ -89,17 +89,17 @@ impl Draft {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&draft).with_context(|| format!("{}: cannot be made", draft.display()))?;
-        Ok(Self { file, draft, out: out.into(), finished: None })
+        Ok(Self { file, path: draft, out: out.into(), finished: None })
     }
 
     /// Makes it durable, reads it back, and gives it its name.
     pub(super) fn finish(mut self) -> anyhow::Result<Written> {
         let named = || format!("{}: the backup cannot be kept", self.out.display());
         self.file.sync_all().with_context(named)?;
-        let read = File::open(&self.draft).with_context(named)?;
+        let read = File::open(&self.path).with_context(named)?;
         let written = backup::verify(BufReader::with_capacity(BUFFER_BYTES, read))
             .with_context(|| format!("{}: what was written does not read back", self.out.display()))?;
-        fs::rename(&self.draft, &self.out).with_context(named)?;
+        fs::rename(&self.path, &self.out).with_context(named)?;
         self.finished = Some(());
         let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = File::open(folder.unwrap_or(Path::new("."))).with_context(named)?;
@@ -112,7 +112,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if self.finished.is_none() {
             // Half a backup is none.
-            let _ = fs::remove_file(&self.draft);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Says what of a store is damaged and what can be saved, and saves it.
 
+use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
@@ -91,11 +92,12 @@ fn as_text(path: &str, examined: &Examination) -> String {
     }
     for Finding { place, id, detail } in &examined.findings {
         let id = id.as_ref().map(|id| format!(" {}", tame(id))).unwrap_or_default();
-        text.push_str(&format!("{place}{id}: {}\n", tame(detail)));
+        // Writing into a text does not fail.
+        let _ = writeln!(text, "{place}{id}: {}", tame(detail));
     }
     let more = examined.wrong.saturating_sub(examined.findings.len() as u64);
     if more > 0 {
-        text.push_str(&format!("and {more} more\n"));
+        let _ = writeln!(text, "and {more} more");
     }
     let (keys, of) = (examined.count(Table::Keys).readable, examined.count(Table::Keys).stored);
     let of = of.map(|of| format!(" of {of}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Reads a backup. What it gives out is believed only once [`Reader::next`] has come to the end.
+//! Reads a backup. What it gives out is believed only once [`Reader::record`] has come to the end.
 
 use std::io::{ErrorKind, Read};
 
@@ -71,7 +71,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// It is damaged or cannot be read; what was read so far is not to be believed.
-    pub fn next(&mut self) -> Result<Option<Record<'_>>, BackupError> {
+    pub fn record(&mut self) -> Result<Option<Record<'_>>, BackupError> {
         if self.ended.is_some() {
             return Ok(None);
         }
@@ -150,6 +150,6 @@ fn cut(error: std::io::Error) -> BackupError {
 /// It is not whole.
 pub fn verify(input: impl Read) -> Result<Written, BackupError> {
     let mut reader = Reader::open(input)?;
-    while reader.next()?.is_some() {}
+    while reader.record()?.is_some() {}
     reader.ended().ok_or(BackupError::Short)
 }

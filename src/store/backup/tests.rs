@@ -10,10 +10,12 @@ fn sample() -> Vec<u8> {
     bytes
 }
 
-fn read(bytes: &[u8]) -> Result<Vec<(Table, Vec<u8>, Vec<u8>)>, BackupError> {
+type Owned = (Table, Vec<u8>, Vec<u8>);
+
+fn read(bytes: &[u8]) -> Result<Vec<Owned>, BackupError> {
     let mut reader = Reader::open(bytes)?;
     let mut records = Vec::new();
-    while let Some(record) = reader.next()? {
+    while let Some(record) = reader.record()? {
         records.push((record.table, record.key.to_vec(), record.value.to_vec()));
     }
     assert_eq!(reader.ended().map(|ended| ended.records), Some(records.len() as u64));

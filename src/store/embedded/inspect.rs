@@ -1,6 +1,7 @@
 //! Looks at a file that may be damaged, without changing a byte of it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -28,7 +29,7 @@ pub enum Inspected<'a> {
 }
 
 /// Bytes of a piece that is kept in memory.
-const PIECE_BYTES: u64 = 4096;
+const PIECE_BYTES: usize = 4096;
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,16 +129,23 @@ impl std::fmt::Debug for Copied {
 impl Copied {
     /// A piece of the file, zeroes where it has none.
     fn original(&self, piece: u64) -> io::Result<Box<[u8]>> {
-        let mut bytes = vec![0; PIECE_BYTES as usize];
+        let mut bytes = vec![0; PIECE_BYTES];
         let mut filled = 0;
         while filled < bytes.len() {
-            match self.file.read_at(&mut bytes[filled..], piece * PIECE_BYTES + filled as u64)? {
+            match self.file.read_at(&mut bytes[filled..], piece * PIECE_BYTES as u64 + filled as u64)? {
                 0 => break,
                 more => filled += more,
             }
         }
         Ok(bytes.into())
     }
+}
+
+/// The piece that a byte is in, and where in it.
+fn piece_of(at: u64) -> (u64, usize) {
+    let length = PIECE_BYTES as u64;
+    // What is left over a division fits where the divisor does.
+    (at / length, usize::try_from(at % length).unwrap_or_default())
 }
 
 impl StorageBackend for Copied {
@@ -152,9 +160,8 @@ impl StorageBackend for Copied {
         let pieces = self.pieces.lock();
         let mut done = 0;
         while done < out.len() {
-            let at = offset + done as u64;
-            let (piece, inside) = (at / PIECE_BYTES, (at % PIECE_BYTES) as usize);
-            let take = (PIECE_BYTES as usize - inside).min(out.len() - done);
+            let (piece, inside) = piece_of(offset + done as u64);
+            let take = (PIECE_BYTES - inside).min(out.len() - done);
             match pieces.get(&piece) {
                 Some(bytes) => out[done..done + take].copy_from_slice(&bytes[inside..inside + take]),
                 None => out[done..done + take].copy_from_slice(&self.original(piece)?[inside..inside + take]),
@@ -177,15 +184,13 @@ impl StorageBackend for Copied {
         let mut pieces = self.pieces.lock();
         let mut done = 0;
         while done < data.len() {
-            let at = offset + done as u64;
-            let (piece, inside) = (at / PIECE_BYTES, (at % PIECE_BYTES) as usize);
-            let take = (PIECE_BYTES as usize - inside).min(data.len() - done);
-            if !pieces.contains_key(&piece) {
-                pieces.insert(piece, self.original(piece)?);
-            }
-            if let Some(bytes) = pieces.get_mut(&piece) {
-                bytes[inside..inside + take].copy_from_slice(&data[done..done + take]);
-            }
+            let (piece, inside) = piece_of(offset + done as u64);
+            let take = (PIECE_BYTES - inside).min(data.len() - done);
+            let bytes = match pieces.entry(piece) {
+                Entry::Occupied(written) => written.into_mut(),
+                Entry::Vacant(free) => free.insert(self.original(piece)?),
+            };
+            bytes[inside..inside + take].copy_from_slice(&data[done..done + take]);
             done += take;
         }
         Ok(())

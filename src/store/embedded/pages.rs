@@ -361,13 +361,11 @@ impl<'a> Page<'a> {
 
     fn value_end(&self, index: usize) -> Option<usize> {
         let Widths(key, value) = self.widths;
-        match value {
-            Some(width) => Some(self.key_end(self.pairs.checked_sub(1)?)? + width * (index + 1)),
-            None => {
-                let ends = if key.is_none() { 4 + 4 * self.pairs } else { 4 };
-                usize::try_from(u32_at(self.bytes, ends + 4 * index)?).ok()
-            }
+        if let Some(width) = value {
+            return Some(self.key_end(self.pairs.checked_sub(1)?)? + width * (index + 1));
         }
+        let ends = if key.is_none() { 4 + 4 * self.pairs } else { 4 };
+        usize::try_from(u32_at(self.bytes, ends + 4 * index)?).ok()
     }
 }
 

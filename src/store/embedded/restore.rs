@@ -61,7 +61,7 @@ pub fn restore<R: Read>(young: &Path, mut backup: Reader<R>) -> Result<Restored,
     let mut seen = Seen::default();
     let mut batch = Vec::new();
     let mut bytes = 0;
-    while let Some(record) = backup.next()? {
+    while let Some(record) = backup.record()? {
         seen.note(record)?;
         bytes += record.key.len() + record.value.len();
         let (key, value) = (record.key.to_vec(), record.value.to_vec());

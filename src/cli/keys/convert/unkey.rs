@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Converted, Place, has, list, object, put, rules, slug, text};
 use crate::clock::Timestamp;
 use crate::key::quota::Window;
+use crate::manage::audit::hex;
 
 /// Fields that say nothing here.
 const IGNORED: [&str; 10] = [
@@ -95,14 +96,13 @@ fn secret(key: &Value) -> Result<(&'static str, String), String> {
     if !matches!(variant, "sha256_base64" | "sha256_hex" | "sha256") {
         return Err("its hash is of another kind than SHA-256".into());
     }
-    let hex = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if hex {
+    if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(("secret_sha256", hash.to_lowercase()));
     }
     let engines = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD];
-    let bytes = engines.iter().find_map(|engine| engine.decode(hash).ok()).filter(|bytes| bytes.len() == 32);
-    let bytes = bytes.ok_or("its hash is no SHA-256 in base64 or hex")?;
-    Ok(("secret_sha256", bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    let bytes = engines.iter().find_map(|engine| engine.decode(hash).ok());
+    let digest: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    Ok(("secret_sha256", hex(&digest.ok_or("its hash is no SHA-256 in base64 or hex")?)))
 }
 
 fn profile(
