@@ -1,5 +1,8 @@
 //! The one table of operations. The router and the OpenAPI document are both made from it, so that neither can have
 //! what the other has not.
+//!
+//! A new operation is an entry here, a schema and an example of each of its bodies in `openapi`, each new code in
+//! `openapi/problems.rs`, and its permission in the table of `tests/it/permissions.rs`.
 
 mod answer;
 mod groups;
