@@ -8,7 +8,7 @@ use crate::manage::Permission;
 use crate::outcome::Outcome;
 
 pub(super) fn operations() -> Vec<Operation> {
-    [admin_tokens(), reports(), listener()].into_iter().flatten().collect()
+    [admin_tokens(), reports(), store(), listener()].into_iter().flatten().collect()
 }
 
 fn admin_tokens() -> Vec<Operation> {
@@ -107,6 +107,11 @@ fn reports() -> Vec<Operation> {
             .needs(Permission::AuditView)
             .for_all_owners()
             .answers(Answer::json(200, "What was found.", "AuditVerified")),
+    ]
+}
+
+fn store() -> Vec<Operation> {
+    vec![
         Operation::post("/api/v1/backup", "makeBackup", backup::backup)
             .about(
                 "store",

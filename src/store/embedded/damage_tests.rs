@@ -20,6 +20,11 @@ type Records = BTreeSet<(Table, Vec<u8>, Vec<u8>)>;
 
 const KEYS_MADE: u64 = 400;
 
+fn kept_answer(key: KeyId) -> Replay {
+    let made_at = Timestamp::from_secs(1_800_000_000);
+    Replay { id: [8; 32], request: [9; 32], key, made_at, revision: 0, sealed: vec![7; 600] }
+}
+
 /// A store with something in every table, closed.
 fn filled(folder: &Path) -> PathBuf {
     let path = folder.join("store.redb");
@@ -65,14 +70,7 @@ fn filled(folder: &Path) -> PathBuf {
         Write::PutOwner(owner),
         Write::DeleteKey(stone),
         Write::PutSealed(SealedSecret { key: first, version: 1, sealed: vec![7; 60] }),
-        Write::PutReplay(Replay {
-            id: [8; 32],
-            request: [9; 32],
-            key: first,
-            made_at: at,
-            revision: 0,
-            sealed: vec![7; 600],
-        }),
+        Write::PutReplay(kept_answer(first)),
     ];
     store.commit(&mut Change { writes, audit: Vec::new() }).unwrap();
     store.route_numbers(&["/v1".into(), "/v2".into()]).unwrap();
