@@ -74,7 +74,7 @@ fn tags() -> Value {
         {"name": "admin-tokens", "description": "What opens this API."},
         {"name": "usage", "description": "What was used."},
         {"name": "audit", "description": "Who did what."},
-        {"name": "backup", "description": "All of it in one file."},
+        {"name": "store", "description": "What outlives the process."},
         {"name": "listener", "description": "The listener itself."},
     ])
 }
@@ -105,8 +105,8 @@ fn parameters() -> Value {
         },
         "idempotencyKey": {
             "name": "Idempotency-Key", "in": "header", "required": false,
-            "description": "A random UUID makes the call one that may be repeated: for 24 hours the same key with \
-                the same body gets the first answer again, with the same secret.",
+            "description": "A random text, such as a UUID. The same call with the same text is answered as the first one \
+                was, for 24 hours, and makes nothing new; with another body it is 422, and 409 while the first one runs.",
             "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[!-~]+$"},
             "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
         },
@@ -128,8 +128,8 @@ fn headers() -> Value {
         "X-Request-Id": text("The request's ID: the client's own where it sent a sane one.", "01ke9m2c3d4e5f6g7h8j9k0m1n"),
         "ETag": text("What `If-Match` takes.", "\"r42\""),
         "Idempotency-Replayed": {
-            "description": "There, and `true`, where this is the answer of an earlier call.", "required": false,
-            "schema": {"type": "string", "enum": ["true"]}, "example": "true",
+            "description": "There where the answer is that of an earlier call.", "required": false,
+            "schema": {"type": "string", "const": "true"}, "example": "true",
         },
         "Location": text("Where it is.", "/api/v1/keys/key_01k9m2c3d4e5f6g7h8j9k0m1n2"),
         "WWW-Authenticate": text("The challenge.", "Bearer realm=\"portcullis-admin\""),
@@ -252,11 +252,7 @@ fn content(content: &Content) -> Value {
                 "example": "start,owner,requests,denied\n2026-11-21T00:00:00Z,acme,42,1\n",
             },
         }),
-        Content::Bytes => {
-            json!({"application/octet-stream": {
-                "schema": {"type": "string", "format": "binary"}, "example": "PORTCULLIS-BACKUP…",
-            }})
-        }
+        Content::Bytes => json!({"application/octet-stream": {"schema": {"type": "string"}}}),
         Content::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
     }
 }

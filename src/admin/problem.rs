@@ -113,7 +113,7 @@ impl From<ManageError> for Problem {
             ManageError::TooManyReplays(_) => {
                 let title = "No more answers can be kept for repeated calls";
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, title, detail);
-                return problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("3600"));
+                return problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("60"));
             }
             ManageError::Forbidden(_) | ManageError::BoundToOwner(_) => {
                 (StatusCode::FORBIDDEN, "The admin token may not do this")

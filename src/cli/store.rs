@@ -1,4 +1,4 @@
-//! `portcullis store`: checks, backups and their restoring, and what is sealed in it.
+//! `portcullis store`: checks, backups and their restoring, and another master key.
 
 mod backup;
 mod check;
@@ -13,7 +13,7 @@ use clap::Subcommand;
 use super::client::Connection;
 use super::output::Form;
 
-/// Check, back up and restore the store, and seal its secrets anew
+/// Check, back up and restore the store
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  portcullis store backup --out keys-$(date +%F).backup\n  \
                         portcullis store check --config portcullis.toml\n  \
@@ -56,7 +56,7 @@ struct CheckArgs {
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Back up the store: keys, roles, owners, admin tokens, usage and the audit log, all of one moment, in \
-                  one file of mode 0600. It holds hashes of secrets, and no secret.\n\n\
+                  one file of mode 0600. It holds hashes of secrets, and no secret; recoverable ones only sealed.\n\n\
                   Without --config the gateway that runs makes it, without a pause (its admin API, the permission \
                   api.admin); with --config it is made from the store of a gateway that does not run. The file \
                   appears under its name once it is whole and was read back; an existing one is not overwritten.",

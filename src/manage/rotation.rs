@@ -6,7 +6,7 @@ use super::view::{KeyView, time};
 use super::{Actor, Manage, ManageError};
 use crate::key::{KeyId, SecretVersion};
 use crate::usage::callers::Caller;
-pub use crate::usage::callers::{MAX_CALLERS, MAX_USER_AGENT_BYTES};
+pub use crate::usage::callers::MAX_CALLERS;
 
 /// A key's secrets in use.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! A backup: every record of a store at one moment, as one stream of bytes that is checked whole before any of it is
-//! believed. It holds what the store holds, so hashes of secrets and never a secret.
+//! believed. It holds what the store holds, so hashes of secrets and never a secret; recoverable ones are in it as they
+//! are in the store, sealed.
 //!
 //! Numbers are little-endian.
 //!
@@ -87,12 +88,12 @@ pub enum Table {
     Ledger = 9,
     /// Sums of the ledger.
     Totals = 10,
-    /// Answers kept for repeated calls, sealed.
-    Replays = 11,
+    /// Recoverable secrets, sealed under a master key that is not here.
+    Sealed = 11,
+    /// Answers kept for repeated calls. In no backup: they are for a day, and a backup is for longer.
+    Replays = 12,
     /// The same by time.
-    ReplayTimes = 12,
-    /// Sealed secrets.
-    Sealed = 13,
+    ReplayTimes = 13,
 }
 
 impl Table {
@@ -108,10 +109,15 @@ impl Table {
         Self::Routes,
         Self::Ledger,
         Self::Totals,
+        Self::Sealed,
         Self::Replays,
         Self::ReplayTimes,
-        Self::Sealed,
     ];
+
+    /// Whether its records belong into a backup.
+    pub const fn is_backed_up(self) -> bool {
+        !matches!(self, Self::Replays | Self::ReplayTimes)
+    }
 
     /// Its name in the store's file.
     pub const fn name(self) -> &'static str {
@@ -126,9 +132,9 @@ impl Table {
             Self::Routes => "routes",
             Self::Ledger => "ledger",
             Self::Totals => "usage_totals",
+            Self::Sealed => "sealed_secrets",
             Self::Replays => "replays",
             Self::ReplayTimes => "replay_times",
-            Self::Sealed => "sealed_secrets",
         }
     }
 

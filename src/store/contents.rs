@@ -41,8 +41,10 @@ pub(super) enum Content {
     },
     /// A key's and version's sums.
     Totals(KeyId, u32, Totals),
-    /// What is sealed, or when: it cannot be read here.
-    Sealed,
+    /// A key's sealed secret.
+    Sealed(KeyId),
+    /// An answer kept for a repeated call, or when it was made.
+    Replay,
 }
 
 /// Reads a record.
@@ -94,19 +96,19 @@ pub(super) fn read(record: Record<'_>) -> Result<Content, String> {
             let totals = rows::read_totals(&fixed(value).ok_or("a sum has another length")?);
             Content::Totals(rows::key_of(&key), rows::version_of(&key), totals)
         }
+        Table::Sealed => {
+            let id = key_id(key)?;
+            record::decode::<SealedRecord>(value).map_err(damage)?;
+            Content::Sealed(id)
+        }
         Table::Replays => {
-            fixed::<32>(key).ok_or("what finds it has another length")?;
+            fixed::<32>(key).ok_or("an answer's key has another length")?;
             record::decode::<ReplayRecord>(value).map_err(damage)?;
-            Content::Sealed
+            Content::Replay
         }
         Table::ReplayTimes => {
-            fixed::<40>(key).ok_or("its time has another length")?;
-            Content::Sealed
-        }
-        Table::Sealed => {
-            key_id(key)?;
-            record::decode::<SealedRecord>(value).map_err(damage)?;
-            Content::Sealed
+            fixed::<40>(key).ok_or("an answer's time has another length")?;
+            Content::Replay
         }
     })
 }

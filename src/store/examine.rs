@@ -189,6 +189,6 @@ impl Examination {
             self.store_id = record.value.try_into().ok().map(u128::from_le_bytes);
         }
         agreement.add(content);
-        save(record)
+        if record.table.is_backed_up() { save(record) } else { Ok(()) }
     }
 }

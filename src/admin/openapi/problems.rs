@@ -56,7 +56,7 @@ const ERRORS: &[Error] = &[
         409,
         "idempotency_in_progress",
         "The call with this Idempotency-Key is still running",
-        "the first call with this Idempotency-Key has no answer yet; repeat it later",
+        "the first call with this Idempotency-Key is still running; send it again in a moment",
     ),
     error(
         412,
@@ -76,19 +76,19 @@ const ERRORS: &[Error] = &[
         422,
         "idempotency_key_reused",
         "The Idempotency-Key belongs to another call",
-        "this Idempotency-Key came with another body before; a new call needs a new one",
+        "this Idempotency-Key was sent before with another body; send a new one with each new call",
+    ),
+    error(
+        429,
+        "too_many_replays",
+        "No more answers can be kept for repeated calls",
+        "200000 answers are kept for repeated calls, which is all that can be; send no Idempotency-Key, or wait",
     ),
     error(
         429,
         "too_many_failures",
         "Too many wrong tokens",
         "Too many wrong tokens came from this address; a right one works at any time.",
-    ),
-    error(
-        429,
-        "too_many_replays",
-        "No more answers can be kept for repeated calls",
-        "200000 answers are kept; call without an Idempotency-Key, or later",
     ),
     error(500, "internal_error", "The gateway failed", "the call broke off"),
     error(503, "store_unavailable", "The store failed; nothing was changed", "the store's disk is full"),
@@ -108,7 +108,7 @@ const RESPONSES: &[(u16, &str, &str, &[&str])] = &[
     (422, "Invalid", "What was sent does not hold; `errors` names each field.", &[]),
     (
         429,
-        "TooMany",
+        "TooManyFailures",
         "Too many wrong tokens came from this address, or too many answers are kept.",
         &["Retry-After"],
     ),
@@ -153,7 +153,7 @@ fn example(error: &Error) -> Value {
         "code": error.code,
         "request_id": "01ke9m2c3d4e5f6g7h8j9k0m1n",
     });
-    if error.status == 422 {
+    if error.code == "validation_failed" {
         out["errors"] = json!([{"pointer": "/limits/0/window", "detail": "must be from 1s to 31d"}]);
     }
     out

@@ -17,7 +17,7 @@ pub(in crate::admin) enum Content {
     JsonOrLines(&'static str, &'static str),
     /// As [`Content::JsonOrLines`], or CSV.
     Table(&'static str, &'static str),
-    /// Bytes that are no text.
+    /// Bytes, for a file.
     Bytes,
     /// Plain text.
     Text,

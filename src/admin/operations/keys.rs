@@ -131,32 +131,28 @@ fn secrets() -> Vec<Operation> {
             )
             .or(&[409, 412]),
         one(Operation::get("/api/v1/keys/{id}/rotation", "getRotation", keys::rotation))
-            .about(
-                TAG,
-                "See who still uses which secret",
-                "Counts and times outlive restarts. The last callers are kept while a grace runs and a day beyond, \
-                 until a restart.",
-            )
+            .about(TAG, "Watch a rotation", "Of each secret: how much it is used, and its last callers.")
             .needs(Permission::KeyView)
-            .answers(Answer::json(200, "Each of its secrets.", "RotationReport")),
-        one(Operation::get("/api/v1/keys/{id}/secret", "revealSecret", keys::reveal))
+            .answers(Answer::json(200, "The key's secrets in use.", "RotationReport")),
+        one(Operation::get("/api/v1/keys/{id}/secret", "revealKey", keys::reveal))
             .about(
                 TAG,
-                "Show a secret again",
-                "Only with `keys.recoverable`, and only what was made since then; else 404. Each call is audited.",
+                "Show a key's secret again",
+                "Only with `keys.recoverable`: 404 otherwise, and where the secret was made before, imported as a \
+                 hash, or revoked. Each call is in the audit log.",
             )
             .needs(Permission::KeyReveal)
-            .answers(Answer::json(200, "The newest secret.", "ShownSecret")),
+            .answers(Answer::json(200, "The newest secret.", "RevealedSecret")),
         one(Operation::post("/api/v1/keys/{id}/revoke", "revokeKey", keys::revoke))
             .about(
                 TAG,
                 "Revoke a key",
-                "At once and for good. Streams and WebSockets that it has open are cut. Revoking again changes nothing.",
+                "At once and for good; what the key has running is cut. Revoking again changes nothing.",
             )
             .needs(Permission::KeyDelete)
             .with([shared("ifMatch")])
             .takes(json_body("Revocation", Presence::Optional))
-            .answers(Answer::json(200, "The key, and how many of its requests were cut.", "RevokedKey").and(&["ETag"]))
+            .answers(Answer::json(200, "The key, and what was cut.", "RevokedKey").and(&["ETag"]))
             .or(&[412]),
         one(Operation::post("/api/v1/keys/{id}/check", "checkKey", check::check))
             .about(

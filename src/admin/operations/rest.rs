@@ -8,7 +8,7 @@ use crate::manage::Permission;
 use crate::outcome::Outcome;
 
 pub(super) fn operations() -> Vec<Operation> {
-    [admin_tokens(), reports(), vec![backup()], listener()].into_iter().flatten().collect()
+    [admin_tokens(), reports(), store(), listener()].into_iter().flatten().collect()
 }
 
 fn admin_tokens() -> Vec<Operation> {
@@ -110,19 +110,20 @@ fn reports() -> Vec<Operation> {
     ]
 }
 
-fn backup() -> Operation {
-    Operation::post("/api/v1/backup", "makeBackup", backup::backup)
-        .about(
-            "backup",
-            "Back up the store",
-            "All of one moment, while the gateway runs: keys, roles, owners, tokens, usage and the audit log, as the \
-             file that `portcullis store restore` reads. It ends with a checksum; one that was cut short is refused. \
-             One at a time: 409.",
-        )
-        .needs(Permission::Admin)
-        .for_all_owners()
-        .answers(Answer::new(200, "The backup.", Content::Bytes))
-        .or(&[409])
+fn store() -> Vec<Operation> {
+    vec![
+        Operation::post("/api/v1/backup", "makeBackup", backup::backup)
+            .about(
+                "store",
+                "Back up the store",
+                "All of one moment, as `portcullis store restore` takes it. One at a time: 409. A stream that broke off \
+                 has no end of its own, and is refused when it is restored.",
+            )
+            .needs(Permission::Admin)
+            .for_all_owners()
+            .answers(Answer::new(200, "The backup.", Content::Bytes))
+            .or(&[409]),
+    ]
 }
 
 fn listener() -> Vec<Operation> {

@@ -13,11 +13,17 @@ use crate::clock::Timestamp;
 use crate::outcome::Outcome as Ended;
 use crate::store::backup::{Reader, Record, Table, Writer};
 use crate::store::examine::Examination;
+use crate::store::sealed::{Replay, SealedSecret};
 use crate::store::{AdminToken, Write};
 
 type Records = BTreeSet<(Table, Vec<u8>, Vec<u8>)>;
 
 const KEYS_MADE: u64 = 400;
+
+fn kept_answer(key: KeyId) -> Replay {
+    let made_at = Timestamp::from_secs(1_800_000_000);
+    Replay { id: [8; 32], request: [9; 32], key, made_at, revision: 0, sealed: vec![7; 600] }
+}
 
 /// A store with something in every table, closed.
 fn filled(folder: &Path) -> PathBuf {
@@ -57,8 +63,15 @@ fn filled(folder: &Path) -> PathBuf {
         revision: 0,
     };
     let stone = Tombstone { id: gone, name: "gone".into(), owner: None, deleted_at: at };
-    let writes =
-        vec![Write::PutToken(token), Write::PutRole(role), Write::PutOwner(owner), Write::DeleteKey(stone)];
+    let first = KeyId::from_u128(1 << 64 | 0x1234_5678);
+    let writes = vec![
+        Write::PutToken(token),
+        Write::PutRole(role),
+        Write::PutOwner(owner),
+        Write::DeleteKey(stone),
+        Write::PutSealed(SealedSecret { key: first, version: 1, sealed: vec![7; 60] }),
+        Write::PutReplay(kept_answer(first)),
+    ];
     store.commit(&mut Change { writes, audit: Vec::new() }).unwrap();
     store.route_numbers(&["/v1".into(), "/v2".into()]).unwrap();
     let counted: Vec<Counted> = (1..=KEYS_MADE)
@@ -123,9 +136,12 @@ fn a_whole_store_is_found_whole_and_is_not_changed_by_looking() {
 }
 
 #[test]
-fn every_table_of_the_file_is_in_a_backup() {
+fn every_table_of_the_file_is_known_and_all_but_kept_answers_are_in_a_backup() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(&filled(folder.path())).unwrap();
+    let path = filled(folder.path());
+    let backed_up: BTreeSet<Table> = stored(&path).into_iter().map(|(table, ..)| table).collect();
+    assert_eq!(backed_up, Table::ALL.into_iter().filter(|table| table.is_backed_up()).collect());
+    let store = open(&path).unwrap();
     let names = store.read(|transaction| {
         use redb::TableHandle;
         Ok(transaction.list_tables()?.map(|table| table.name().to_owned()).collect::<BTreeSet<_>>())

@@ -73,12 +73,12 @@ impl Widths {
         match table {
             Table::Meta | Table::Tokens | Table::Roles | Table::Owners => Self(None, None),
             Table::Keys | Table::Tombstones | Table::Sealed => Self(Some(16), None),
-            Table::Replays => Self(Some(32), None),
-            Table::ReplayTimes => Self(Some(40), Some(0)),
             Table::Audit => Self(Some(8), None),
             Table::Routes => Self(None, Some(2)),
             Table::Ledger => Self(Some(27), Some(24)),
             Table::Totals => Self(Some(20), Some(32)),
+            Table::Replays => Self(Some(32), None),
+            Table::ReplayTimes => Self(Some(40), Some(0)),
         }
     }
 }

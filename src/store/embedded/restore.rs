@@ -134,7 +134,8 @@ impl Seen {
             | Content::Token
             | Content::Audit(_)
             | Content::Totals(..)
-            | Content::Sealed => {}
+            | Content::Sealed(_)
+            | Content::Replay => {}
         }
         Ok(())
     }

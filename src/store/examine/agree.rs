@@ -28,6 +28,8 @@ pub(super) struct Agreement {
     totals: HashMap<(KeyId, u32), (u64, u64)>,
     /// Rows whose outcome this version does not know, and so cannot add up.
     unknown_outcomes: u64,
+    /// Keys that have a sealed secret.
+    sealed: Vec<KeyId>,
     found: Vec<Disagreement>,
 }
 
@@ -69,7 +71,8 @@ impl Agreement {
             Content::Totals(key, version, totals) => {
                 self.totals.insert((key, version), (totals.requests, totals.denied));
             }
-            Content::Token | Content::Audit(_) | Content::Sealed => {}
+            Content::Sealed(id) => self.sealed.push(id),
+            Content::Token | Content::Audit(_) | Content::Replay => {}
         }
     }
 
@@ -118,6 +121,13 @@ impl Agreement {
                 if !self.roles.contains(role) {
                     let detail = format!("it has the role {role:?}, which is not there");
                     self.found.push((Table::Keys, Some(key.to_string()), detail));
+                }
+            }
+        }
+        if !lossy(Table::Keys) {
+            for id in std::mem::take(&mut self.sealed) {
+                if !self.keys.contains(&id) {
+                    self.found(Table::Sealed, id, "a secret is sealed for a key that is not there");
                 }
             }
         }
