@@ -138,8 +138,9 @@ impl Examination {
     }
 
     /// Records of a damaged page. Of most tables each shows by its own checksum whether it is whole; but the key that
-    /// it is filed under is outside that checksum. So the sound ones are kept only where the damage is known to be
-    /// elsewhere: in a record that is not sound.
+    /// it is filed under is outside that checksum. A page holds its keys between the lengths and the values of its
+    /// records: so where the first and the last are sound and one between them is not, a run of damaged bytes lies
+    /// among the values, and the keys are right. Else the sound ones are not kept.
     fn doubtful(
         &mut self,
         table: Table,
@@ -148,10 +149,13 @@ impl Examination {
         save: Save<'_>,
     ) -> std::io::Result<()> {
         let read: Vec<_> = records.iter().map(|record| contents::read(*record)).collect();
-        let in_order = table == Table::Audit
-            || read.first().is_some_and(Result::is_ok) && contents::are_in_order(records);
-        let located = read.iter().any(Result::is_err) && in_order;
-        let kept = contents::has_checksum(table) && (located || table == Table::Audit);
+        let sound = |one: Option<&Result<Content, String>>| one.is_some_and(Result::is_ok);
+        let among_values = sound(read.first())
+            && sound(read.last())
+            && read.iter().any(Result::is_err)
+            && contents::are_in_order(records);
+        // An audit entry says itself what it is filed under.
+        let kept = contents::has_checksum(table) && (among_values || table == Table::Audit);
         for (record, content) in records.iter().zip(read) {
             match content {
                 Ok(content) if kept => self.keep(*record, content, agreement, save)?,

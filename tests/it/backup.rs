@@ -323,7 +323,7 @@ fn flip(bytes: &mut [u8], needle: &[u8]) {
     let places: Vec<usize> = memchr::memmem::find_iter(bytes, needle).collect();
     assert!(!places.is_empty());
     for place in places {
-        bytes[place] ^= 0x10;
+        bytes[place] ^= 0x3c;
     }
 }
 
