@@ -9,7 +9,7 @@ use super::audit::Chain;
 use super::audit::Entry;
 use super::backup::{Record, Table};
 use super::contents::{self, Content};
-use super::embedded::{Inspected, Scope, inspect};
+use super::embedded::{Inspected, RECORD_FORMAT, Scope, inspect};
 use agree::Agreement;
 
 /// Findings that are listed; all are counted.
@@ -191,6 +191,15 @@ impl Examination {
             && name == "store_id"
         {
             self.store_id = record.value.try_into().ok().map(u128::from_le_bytes);
+        }
+        if let Content::Fact(name, Some(format)) = &content
+            && name == "format"
+            && *format > u64::from(RECORD_FORMAT)
+        {
+            let detail = format!(
+                "it is {format}, and this version reads up to {RECORD_FORMAT}; use a newer portcullis"
+            );
+            self.note(Table::Meta.name(), Some(name.clone()), detail);
         }
         agreement.add(content);
         save(record)

@@ -250,6 +250,18 @@ fn nothing_is_made_up_and_no_loss_goes_unnoticed() {
     assert!(lossy > 5, "the damage hit nothing");
 }
 
+#[test]
+fn a_store_of_a_newer_version_is_called_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let store = open(&path).unwrap();
+    store.write(|transaction| set_meta_u64(transaction, tables::FORMAT, 2)).unwrap();
+    drop(store);
+    let (examined, _) = examine(&path);
+    assert_eq!(examined.findings.len(), 1);
+    assert!(examined.findings[0].detail.contains("newer portcullis"), "{:?}", examined.findings);
+}
+
 /// Records that agree with none are found, though each is whole.
 #[test]
 fn records_that_do_not_agree_are_found() {
