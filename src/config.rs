@@ -3,6 +3,7 @@
 //! `file.rs` reads the TOML text into these types and names every fault with its dotted path and line; nothing else
 //! makes a `Config`. Defaults come from `config/default.toml`, which is part of the binary.
 
+pub mod cors;
 mod credential;
 mod expand;
 pub mod file;
@@ -265,6 +266,8 @@ pub struct Route {
     pub credential_forwarding: CredentialForwarding,
     /// How errors are written.
     pub error_format: ErrorFormat,
+    /// Which web pages may call it; `None`: none.
+    pub cors: Option<cors::Cors>,
     /// The largest request body: the route's own, else the gateway's; `None`: no limit.
     pub max_request_body: Option<NonZeroU64>,
 }

@@ -5,9 +5,11 @@
 //! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
 
 mod admit;
+mod answer;
 pub mod client;
 pub mod connection;
 pub mod context;
+mod cors;
 pub mod forward;
 pub mod listener;
 pub mod reply;
@@ -20,29 +22,28 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Method, StatusCode, Version, header};
+use http::{StatusCode, Version, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use tokio::time::timeout;
 
-use crate::admission::denial::{Connection, Denial};
+use crate::admission::denial::Denial;
 use crate::admission::{self, Judge, Moment, Passage, Refusal};
 use crate::clock::Clock;
 use crate::config::{AccessLog, ErrorFormat};
 use crate::limit::Standing;
 use crate::lines::Lines;
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::outcome::Outcome;
 use crate::request_id;
 use crate::routes::target::CheckedTarget;
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
-use connection::{LINGER, LINGER_BYTES};
+use answer::{ends_with_head, write_reply};
 use context::Context;
 use forward::{Origin, Trust};
-use reply::Reply;
 use routing::Routing;
 use upstream::Traffic;
 
@@ -94,9 +95,7 @@ impl KeyedProxy {
         let route = request::route(&self.0.routing.load(), &head.headers, &target, &head.method)?;
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };
         let route = ctx.route.insert(route);
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        let peer = peer.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
-        let address = request::client_address(peer, &head.headers, &self.0.trusted_proxies);
+        let address = request::client_address(request::peer(session), &head.headers, &self.0.trusted_proxies);
         ctx.address = Some(address);
         let asked = admission::Request {
             policy: &route.policy,
@@ -119,6 +118,7 @@ impl KeyedProxy {
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());
+        reply.headers.extend(cors::fields_of(session, ctx));
         ctx.ends(denial.outcome(), reply.status);
         ctx.settle();
         write_reply(session, reply).await
@@ -160,49 +160,6 @@ impl KeyedProxy {
     }
 }
 
-/// Writes an answer of our own.
-async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
-    for (name, value) in reply.headers {
-        head.append_header(name, value)?;
-    }
-    if reply.connection == Connection::Close {
-        session.set_keepalive(None);
-    }
-    let no_body = session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head), no_body).await?;
-    if !no_body {
-        session.write_response_body(Some(reply.body), true).await?;
-    }
-    linger(session).await;
-    Ok(())
-}
-
-/// Reads the body that a refused client still sends, for a while, so that the client gets to see the answer. One that
-/// asked first (RFC 9110 section 10.1.1) sends none.
-async fn linger(session: &mut Session) {
-    if session.is_body_done() || session.req_header().headers.contains_key(header::EXPECT) {
-        return;
-    }
-    let drain = async {
-        let mut left = LINGER_BYTES;
-        while let Ok(Some(bytes)) = session.downstream_session.read_request_body().await {
-            left = left.saturating_sub(bytes.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // Whoever sends on after this does not wait for an answer.
-    let _ = timeout(LINGER, drain).await;
-}
-
-/// Whether the answer with this head has no body, so that no body filter will see its end.
-fn ends_with_head(session: &Session, head: &ResponseHeader) -> bool {
-    let empty = || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-    session.req_header().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304) || empty()
-}
-
 #[async_trait]
 impl ProxyHttp for KeyedProxy {
     type CTX = Context;
@@ -216,6 +173,12 @@ impl ProxyHttp for KeyedProxy {
         ctx.line.0 = head.method.clone();
         let given = request_id::given(&head.headers).map(str::to_owned);
         ctx.request_id = given.unwrap_or_else(|| request_id::new(ctx.received));
+        if let Some(reply) = self.preflight(session, ctx) {
+            ctx.ends(Outcome::Allowed, reply.status);
+            ctx.settle();
+            write_reply(session, reply).await?;
+            return Ok(true);
+        }
         match self.admit(session, ctx) {
             Ok(passage) => {
                 if let Passage::Keyed(permit) = &passage {
@@ -258,8 +221,7 @@ impl ProxyHttp for KeyedProxy {
         let (Some(passage), Some(route)) = (&ctx.passage, &ctx.route) else {
             return Error::e_explain(ErrorType::InternalError, "no passage");
         };
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        let peer = peer.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+        let peer = request::peer(session);
         let trusted = request::is_trusted(peer.to_canonical(), &self.0.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
         let origin = Origin { peer, trust, scheme: "http" };
@@ -302,6 +264,7 @@ impl ProxyHttp for KeyedProxy {
             return Err(Error::create(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, None, None));
         }
         forward::clean_answer(response);
+        cors::apply(session, response, ctx)?;
         let chunked = response.headers.contains_key(header::TRANSFER_ENCODING);
         if chunked && session.req_header().version == Version::HTTP_10 {
             // It knows no chunks (RFC 9112 section 6.1): its answer ends where the connection does.

@@ -12,6 +12,7 @@ mod architecture;
 mod audit;
 mod backup;
 mod check;
+mod cors;
 mod credentials;
 mod cut;
 mod forwarding;
