@@ -4,17 +4,23 @@
 //! `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives; `upstream_request_filter`
 //! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
 
+pub mod addresses;
 mod admit;
 mod answer;
+pub mod bounds;
 pub mod client;
 pub mod connection;
 pub mod context;
 mod cors;
 pub mod forward;
 pub mod listener;
+mod pace;
+mod panics;
+mod preamble;
 pub mod reply;
 pub mod request;
 pub mod routing;
+pub mod socket;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -35,6 +41,7 @@ use crate::clock::Clock;
 use crate::config::{AccessLog, ErrorFormat};
 use crate::limit::Standing;
 use crate::lines::Lines;
+use crate::metrics::bounds::Bound;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::outcome::Outcome;
 use crate::request_id;
@@ -42,6 +49,7 @@ use crate::routes::target::CheckedTarget;
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use answer::{ends_with_head, write_reply};
+use bounds::BodyBounds;
 use context::Context;
 use forward::{Origin, Trust};
 use routing::Routing;
@@ -68,6 +76,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What bodies are bounded by.
+    pub body: BodyBounds,
     /// Whether each request gets a log line.
     pub access_log: AccessLog,
 }
@@ -115,6 +125,7 @@ impl KeyedProxy {
         denial: &Denial,
         standings: &[Standing],
     ) -> Result<()> {
+        bounds::of(denial).into_iter().for_each(|bound| self.0.metrics.bounds.hit(bound));
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());
@@ -130,6 +141,7 @@ impl KeyedProxy {
         let most_body = || ctx.route.as_ref().and_then(|route| route.policy.max_body).map_or(0, Into::into);
         match (error.esource(), error.etype()) {
             (_, kind) if *kind == BODY_TOO_LARGE => Some(Denial::BodyTooLarge(most_body())),
+            (_, kind) if *kind == bounds::BODY_TOO_SLOW => Some(Denial::BodyTooSlow(ctx.least_rate())),
             (_, kind) if *kind == NO_TARGET => Some(Denial::UpstreamUnreachable),
             (ErrorSource::Upstream, kind) => Some(match kind {
                 E::ConnectTimedout | E::TLSHandshakeTimedout | E::ReadTimedout | E::WriteTimedout => {
@@ -151,7 +163,7 @@ impl KeyedProxy {
                 ErrorSource::Downstream,
                 E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout,
             ) => None,
-            (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::RequestTimeout),
+            (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::BodyTimeout),
             (ErrorSource::Downstream, _) => {
                 Some(Denial::BadRequest("The request's headers or body are not well-formed HTTP.".into()))
             }
@@ -181,6 +193,7 @@ impl ProxyHttp for KeyedProxy {
         }
         match self.admit(session, ctx) {
             Ok(passage) => {
+                session.set_read_timeout(Some(self.0.body.silence));
                 if let Passage::Keyed(permit) = &passage {
                     ctx.found = Some(permit.found().clone());
                 }
@@ -246,7 +259,7 @@ impl ProxyHttp for KeyedProxy {
             *body = None;
             return Err(Error::create(BODY_TOO_LARGE, ErrorSource::Downstream, None, None));
         }
-        Ok(())
+        self.0.body.check(ctx.body_bytes)
     }
 
     async fn response_filter(
@@ -262,6 +275,9 @@ impl ProxyHttp for KeyedProxy {
         {
             // Nobody asked for it, and what follows would be nobody's answer.
             return Err(Error::create(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, None, None));
+        }
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
+            session.set_read_timeout(Some(route.upstream.websocket_idle));
         }
         forward::clean_answer(response);
         cors::apply(session, response, ctx)?;
@@ -316,7 +332,11 @@ impl ProxyHttp for KeyedProxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let denial = Self::denial_of(error, ctx);
+        let idle = bounds::is_idle_tunnel(session, error);
+        if idle {
+            self.0.metrics.bounds.hit(Bound::WebsocketIdle);
+        }
+        let denial = if idle { None } else { Self::denial_of(error, ctx) };
         if let (Some(denial), Some(route)) = (&denial, &ctx.route)
             && denial.status().is_server_error()
         {

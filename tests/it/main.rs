@@ -33,6 +33,7 @@ mod recoverable;
 mod rotation;
 mod schema;
 mod smoke;
+mod sockets;
 mod streaming;
 mod targets;
 mod tokens;
