@@ -11,6 +11,7 @@ mod answers;
 mod architecture;
 mod audit;
 mod backup;
+mod bounds;
 mod check;
 mod cors;
 mod credentials;
