@@ -3,11 +3,14 @@
 //! `file.rs` reads the TOML text into these types and names every fault with its dotted path and line; nothing else
 //! makes a `Config`. Defaults come from `config/default.toml`, which is part of the binary.
 
+pub mod bounds;
+pub mod cors;
 mod credential;
 mod expand;
 pub mod file;
 mod headers;
 mod hosts;
+pub mod listen;
 mod master_key;
 mod matching;
 mod rotation;
@@ -55,7 +58,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     /// Plain HTTP/1.1 listeners. At least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: listen::Listen,
     /// Worker threads; never 0 here (0 in the file is one per core).
     pub threads: usize,
     /// Whose `X-Forwarded-*` is believed.
@@ -70,6 +73,8 @@ pub struct Gateway {
     pub idle_timeout: Duration,
     /// Connections at once; one more is closed.
     pub max_connections: usize,
+    /// What clients may do once they are connected.
+    pub bounds: bounds::ClientBounds,
     /// How long a stop waits for running requests.
     pub shutdown_grace: Duration,
 }
@@ -201,6 +206,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Until the response's first byte, and between its pieces.
     pub response_timeout: Duration,
+    /// How long an upgraded connection (a WebSocket) may be silent.
+    pub websocket_idle: Duration,
     /// Set on each forwarded request: the upstream's own credential, for one.
     pub set_headers: Vec<SetHeader>,
 }
@@ -208,7 +215,7 @@ pub struct Upstream {
 /// One target of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// `host:port`, a name or an address.
+    /// `host:port`, a name or an address; or `unix:` and a path.
     pub address: String,
     /// Its share, 1 to 100.
     pub weight: NonZeroU32,
@@ -265,6 +272,8 @@ pub struct Route {
     pub credential_forwarding: CredentialForwarding,
     /// How errors are written.
     pub error_format: ErrorFormat,
+    /// Which web pages may call it; `None`: none.
+    pub cors: Option<cors::Cors>,
     /// The largest request body: the route's own, else the gateway's; `None`: no limit.
     pub max_request_body: Option<NonZeroU64>,
 }

@@ -1,11 +1,13 @@
 //! Whether the gateway is ready: proved by a request of our own to each of its ports, and by a store that takes writes.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -25,6 +27,7 @@ pub(super) fn probe_head() -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Readiness {
     addresses: Vec<SocketAddr>,
+    sockets: Vec<PathBuf>,
     probe: Vec<u8>,
     stopping: watch::Receiver<bool>,
     store: Arc<dyn Store>,
@@ -33,12 +36,13 @@ pub(super) struct Readiness {
 impl Readiness {
     pub(super) fn new(
         addresses: Vec<SocketAddr>,
+        sockets: Vec<PathBuf>,
         probe: Vec<u8>,
         stopping: watch::Receiver<bool>,
         store: Arc<dyn Store>,
     ) -> Self {
         let addresses = addresses.into_iter().map(reachable).collect();
-        Self { addresses, probe, stopping, store }
+        Self { addresses, sockets, probe, stopping, store }
     }
 
     async fn store_takes_writes(&self) -> bool {
@@ -46,13 +50,16 @@ impl Readiness {
         matches!(tokio::task::spawn_blocking(move || store.check()).await, Ok(Ok(())))
     }
 
-    async fn answers(&self, address: SocketAddr) -> bool {
+    async fn answers<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connecting: impl Future<Output = io::Result<S>>,
+    ) -> bool {
         let ask = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = connecting.await?;
             stream.write_all(&self.probe).await?;
             let mut start = [0; 12];
             stream.read_exact(&mut start).await?;
-            std::io::Result::Ok(&start == b"HTTP/1.1 204")
+            io::Result::Ok(&start == b"HTTP/1.1 204")
         };
         matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(true)))
     }
@@ -79,8 +86,13 @@ impl Ready for Readiness {
             return Err("the store takes no writes; keys are checked as they were".into());
         }
         for address in &self.addresses {
-            if !self.answers(*address).await {
+            if !self.answers(TcpStream::connect(*address)).await {
                 return Err(format!("the gateway does not answer on {address}"));
+            }
+        }
+        for path in &self.sockets {
+            if !self.answers(UnixStream::connect(path)).await {
+                return Err(format!("the gateway does not answer on unix:{}", path.display()));
             }
         }
         Ok(())

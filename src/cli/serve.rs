@@ -65,6 +65,9 @@ fn announce(app: &App, path: &Path) {
     for address in &app.gateway_addresses {
         tracing::info!(%address, "the gateway listens");
     }
+    for path in &app.gateway_sockets {
+        tracing::info!(address = format!("unix:{}", path.display()), "the gateway listens");
+    }
     tracing::info!(address = %app.admin_address, "the admin API listens");
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "ready");
 }

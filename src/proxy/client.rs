@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::pace;
+use super::socket::Socket;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -19,7 +21,6 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The most that is held: larger writes leave at once.
 const MAX_HELD: usize = 4 << 10;
@@ -29,7 +30,7 @@ const MAX_SLICES: usize = 8;
 /// A client's connection.
 #[derive(Debug)]
 pub struct Client {
-    socket: TcpStream,
+    socket: Socket,
     digest: Arc<SocketDigest>,
     held: BytesMut,
     next: Next,
@@ -44,8 +45,8 @@ enum Next {
 
 impl Client {
     /// Around an accepted socket, with the facts that are told of it.
-    pub fn new(socket: TcpStream, digest: SocketDigest) -> Self {
-        Self { socket, digest: Arc::new(digest), held: BytesMut::new(), next: Next::Hold }
+    pub fn new(socket: impl Into<Socket>, digest: SocketDigest) -> Self {
+        Self { socket: socket.into(), digest: Arc::new(digest), held: BytesMut::new(), next: Next::Hold }
     }
 
     /// Sends what is held, and `bufs` after it. Ready with what was taken of `bufs`, once nothing is held any more.
@@ -100,7 +101,13 @@ impl AsyncRead for Client {
         {
             return Poll::Ready(Err(error));
         }
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if read.is_pending() {
+            pace::waits();
+        } else {
+            pace::sends();
+        }
+        read
     }
 }
 
@@ -175,7 +182,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn pair() -> (Client, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
