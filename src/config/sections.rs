@@ -18,8 +18,8 @@ use super::hosts;
 use super::listen;
 use super::rotation;
 use super::{
-    AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess, Pepper,
-    Store,
+    AccessLog, Admin, AdminTls, CoreDumps, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess,
+    Pepper, Store,
 };
 use crate::document::{Fields, either, integer, string, text};
 use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
@@ -54,6 +54,7 @@ pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
     let idle_timeout = fields.require("idle_timeout", |v| within(v, IDLE_TIMEOUT));
     let max_connections = fields.require("max_connections", |v| integer(v, 1, MAX_CONNECTIONS));
     let bounds = bounds::client_bounds(&mut fields);
+    let core_dumps = fields.require("core_dumps", |v| either(v, CoreDumps::Allowed, CoreDumps::Off));
     let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
     refuse(&mut fields, "tls");
     refuse_true(&mut fields, "h2c");
@@ -69,6 +70,7 @@ pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
         max_connections: count(max_connections?),
         bounds: bounds?,
         shutdown_grace: shutdown_grace?,
+        core_dumps: core_dumps?,
     })
 }
 

@@ -64,6 +64,7 @@ fn the_defaults_are_those_of_the_contract() {
             connections_per_address: NonZeroU32::new(1_000),
         },
         shutdown_grace: Duration::from_secs(30),
+        core_dumps: CoreDumps::Off,
     };
     assert_eq!(config.gateway, gateway);
     let admin = Admin {
@@ -138,6 +139,7 @@ fn each_rule_of_the_gateway_is_checked() {
         ("[gateway]\nmax_connections = 0", "gateway.max_connections: must be from 1 to 1000000"),
         ("[gateway]\nshutdown_grace = \"2h\"", "gateway.shutdown_grace: must be from 0s to 1h"),
         ("[gateway]\nh2c = true", "gateway.h2c: not supported yet"),
+        ("[gateway]\ncore_dumps = 1", "gateway.core_dumps: must be true or false"),
         ("[gateway]\nh2c = 1", "gateway.h2c: must be true or false"),
         ("[[gateway.tls]]\nlisten = \"0.0.0.0:8443\"", "gateway.tls: not supported yet"),
         ("[gateway]\nlisten_on = 1", "gateway.listen_on: unknown field"),
