@@ -30,6 +30,7 @@ mod openapi;
 mod operations;
 mod permissions;
 mod recoverable;
+mod reload;
 mod retries;
 mod rotation;
 mod schema;
