@@ -38,4 +38,5 @@ mod smoke;
 mod streaming;
 mod targets;
 mod tokens;
+mod upstream_tls;
 mod usage;
