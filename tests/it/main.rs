@@ -14,6 +14,7 @@ mod backup;
 mod check;
 mod credentials;
 mod cut;
+mod faults;
 mod forwarding;
 mod groups;
 mod hardening;
