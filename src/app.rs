@@ -4,9 +4,12 @@ mod dry_run;
 mod listeners;
 pub mod offline;
 mod readiness;
+pub mod reload;
 pub mod reseal;
-mod signals;
+mod restart;
+pub mod signals;
 mod tasks;
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +36,7 @@ use crate::proxy::addresses::Addresses;
 use crate::proxy::bounds::BodyBounds;
 use crate::proxy::connection::{Bounds, Connections};
 use crate::proxy::routing::Routing;
+use crate::proxy::upstream::watch::Watch;
 use crate::proxy::{Gateway, KeyedProxy, listener};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
@@ -42,7 +46,10 @@ use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
 use listeners::Listeners;
-use readiness::Readiness;
+use readiness::{Lacks, Readiness};
+use reload::Reloader;
+use signals::HangUps;
+use upstreams::Behind;
 
 /// Connections kept to upstreams in all.
 const UPSTREAM_POOL: usize = 1024;
@@ -92,6 +99,7 @@ impl Core {
         if let Some(aside) = &opened.set_aside {
             let (path, fault) = (aside.path.display(), &aside.fault);
             tracing::error!(%path, %fault, "the usage file was damaged and is set aside; what was not merged is in it");
+            metrics.usage_set_aside.inc();
         }
         tracing::debug!(counters = opened.recovered, damaged = opened.damaged, "usage file opened");
         let slab = Arc::new(slab);
@@ -152,7 +160,6 @@ pub struct App {
     pub core: Core,
     /// The first admin token, if it was made now: shown once.
     pub first_token: FirstToken,
-    gateway: Arc<Gateway>,
     shutdown: watch::Sender<bool>,
     admin_shutdown: watch::Sender<bool>,
     proxies: Runtime,
@@ -160,6 +167,8 @@ pub struct App {
     accepting: Vec<JoinHandle<()>>,
     serving_admin: JoinHandle<()>,
     background: tasks::Background,
+    watch: Arc<Watch>,
+    reloader: Arc<Reloader>,
 }
 
 /// Builds and starts a gateway: every port is bound and every file open when this returns.
@@ -190,18 +199,24 @@ pub fn build_with_clock(
     let admin_listener = listeners::bind(&admin, config.admin.listen)?;
     let core = Core::open(config, clock)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
-    let routing = Routing::new(config, &*core.store, &core.metrics)?;
+    let routing = Routing::new(config, None, &*core.store, &core.metrics)?;
     proxies.block_on(routing.resolve());
+    let watch =
+        Arc::new(Watch::new(admin.handle().clone(), Arc::clone(&core.clock), Arc::clone(&core.metrics)));
+    watch.follow(&routing);
     let gateway = Arc::new(new_gateway(config, &core, routing));
     let connections = Arc::new(new_connections(config, &gateway));
     let (shutdown, stopping) = watch::channel(false);
     let (admin_shutdown, admin_stopping) = watch::channel(false);
+    let reloader = Arc::new(Reloader::new(&core, &gateway, &watch, proxies.handle().clone(), config));
+    let behind = Arc::new(Behind(Arc::clone(&gateway)));
     let readiness = Readiness::new(
         gateway_addresses.clone(),
         gateway_sockets.clone(),
         connections.probe.clone(),
         stopping.clone(),
         Arc::clone(&core.store),
+        Lacks { reloader: Arc::clone(&reloader), behind: Arc::clone(&behind) },
     );
     let admin_address = admin_listener.local_addr()?;
     let state = AdminState {
@@ -210,6 +225,8 @@ pub fn build_with_clock(
         metrics_access: config.admin.metrics,
         readiness: Arc::new(readiness),
         dry_run: Arc::new(dry_run::GatewayRules(Arc::clone(&gateway))),
+        reload: Arc::clone(&reloader) as Arc<dyn admin::control::Reload>,
+        upstreams: behind,
         hosts: Hosts::of(&config.admin),
         throttle: Arc::default(),
     };
@@ -223,14 +240,13 @@ pub fn build_with_clock(
             proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace))
         })
         .collect();
-    let background = tasks::Background::start(&admin, Arc::clone(&gateway), Arc::clone(&core.manage));
+    let background = tasks::Background::start(&admin, gateway, Arc::clone(&core.manage));
     Ok(App {
         gateway_addresses,
         gateway_sockets,
         admin_address,
         core,
         first_token,
-        gateway,
         shutdown,
         admin_shutdown,
         proxies,
@@ -238,6 +254,8 @@ pub fn build_with_clock(
         accepting,
         serving_admin,
         background,
+        watch,
+        reloader,
     })
 }
 
@@ -257,13 +275,11 @@ fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
         no_route: core.metrics.route(NO_ROUTE),
         metrics: Arc::clone(&core.metrics),
         clock: Arc::clone(&core.clock),
-        trusted_proxies: config.gateway.trusted_proxies.clone(),
         body: BodyBounds {
             silence: config.gateway.bounds.body_timeout,
             rate: config.gateway.bounds.body_rate,
             grace: config.gateway.bounds.body_grace,
         },
-        access_log: config.log.access,
     }
 }
 
@@ -294,23 +310,12 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
 }
 
 impl App {
-    /// Puts a configuration's routes and upstreams in place of those in force.
-    ///
-    /// # Errors
-    /// The old ones stay in force.
-    pub fn reload(&self, config: &Config) -> anyhow::Result<()> {
-        let routing = Routing::new(config, &*self.core.store, &self.core.metrics)?;
-        self.proxies.block_on(routing.resolve());
-        self.gateway.routing.store(Arc::new(routing));
-        Ok(())
-    }
-
-    /// Runs until a signal says to stop; a hang-up reloads `config_path`.
+    /// Runs until a signal says to stop; a hang-up reloads the configuration's file, one that came `early` too.
     ///
     /// # Errors
     /// The signals cannot be heard.
-    pub fn run_until_signal(&self, config_path: Option<&Path>) -> anyhow::Result<()> {
-        signals::wait(self, config_path)
+    pub fn run_until_signal(&self, early: Option<&HangUps>) -> anyhow::Result<()> {
+        signals::wait(self, early)
     }
 
     /// Stops: no new connection, what runs is finished within the grace, usage is merged.
@@ -319,7 +324,16 @@ impl App {
     /// The last merge failed; what it held stays in the usage file for the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         let Self {
-            shutdown, admin_shutdown, proxies, admin, accepting, serving_admin, background, core, ..
+            shutdown,
+            admin_shutdown,
+            proxies,
+            admin,
+            accepting,
+            serving_admin,
+            background,
+            watch,
+            core,
+            ..
         } = self;
         shutdown.send_replace(true);
         proxies.block_on(async {
@@ -328,6 +342,7 @@ impl App {
                 let _ = task.await;
             }
         });
+        watch.end();
         admin_shutdown.send_replace(true);
         admin.block_on(async {
             let _ = serving_admin.await;

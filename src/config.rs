@@ -9,6 +9,7 @@ mod credential;
 mod expand;
 pub mod file;
 mod headers;
+pub mod health;
 mod hosts;
 pub mod listen;
 mod master_key;
@@ -17,6 +18,7 @@ mod rotation;
 mod route;
 mod sections;
 mod tree;
+pub mod trust;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -27,7 +29,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use health::{Ejection, Health};
 pub use master_key::MasterKey;
+pub use trust::{Identity, Trust, Verification};
 
 use crate::key::RateSpec;
 use crate::key::due::RotateAfter;
@@ -219,6 +223,16 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// How long an upgraded connection (a WebSocket) may be silent.
     pub websocket_idle: Duration,
+    /// Whom TLS trusts, and as whom it speaks.
+    pub trust: Trust,
+    /// Idle connections that are kept to each address of a target.
+    pub keepalive: u32,
+    /// How often the names of targets are looked up again.
+    pub resolve_every: Duration,
+    /// How targets are asked whether they are well; `None`: not at all.
+    pub health: Option<Health>,
+    /// When a target at which requests fail is left alone; `None`: never.
+    pub ejection: Option<Ejection>,
     /// Set on each forwarded request: the upstream's own credential, for one.
     pub set_headers: Vec<SetHeader>,
 }

@@ -12,6 +12,7 @@ pub mod client;
 pub mod connection;
 pub mod context;
 mod cors;
+mod failure;
 pub mod forward;
 pub mod listener;
 mod pace;
@@ -29,7 +30,6 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, Version, header};
-use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -75,20 +75,12 @@ pub struct Gateway {
     pub no_route: Arc<RouteMetrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Whose `X-Forwarded-*` is believed.
-    pub trusted_proxies: Vec<IpNet>,
     /// What bodies are bounded by.
     pub body: BodyBounds,
-    /// Whether each request gets a log line.
-    pub access_log: AccessLog,
 }
 
 /// Our own error inside Pingora: the body grew over its limit while it was forwarded.
 const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
-/// Our own error inside Pingora: no target has an address.
-const NO_TARGET: ErrorType = ErrorType::new("NoTarget");
-/// Targets tried for one request, where nothing was sent yet.
-const MAX_TRIES: usize = 3;
 
 /// The Pingora application.
 #[derive(Debug, Clone)]
@@ -100,13 +92,15 @@ impl KeyedProxy {
         let head = session.req_header();
         let bad = |detail: &'static str| Denial::BadRequest(detail.into());
         let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
-        if self.0.access_log == AccessLog::On {
+        if ctx.access_log == AccessLog::On {
             ctx.line.1 = redacted(&String::from_utf8_lossy(target.path())).into_owned();
         }
-        let route = request::route(&self.0.routing.load(), &head.headers, &target, &head.method)?;
+        let routing = self.0.routing.load();
+        let route = request::route(&routing, &head.headers, &target, &head.method)?;
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };
         let route = ctx.route.insert(route);
-        let address = request::client_address(request::peer(session), &head.headers, &self.0.trusted_proxies);
+        let address =
+            request::client_address(request::peer(session), &head.headers, &routing.trusted_proxies);
         ctx.address = Some(address);
         let asked = admission::Request {
             policy: &route.policy,
@@ -126,7 +120,9 @@ impl KeyedProxy {
         denial: &Denial,
         standings: &[Standing],
     ) -> Result<()> {
-        bounds::of(denial).into_iter().for_each(|bound| self.0.metrics.bounds.hit(bound));
+        if let Some(bound) = bounds::of(denial) {
+            self.0.metrics.bounds.hit(bound);
+        }
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());
@@ -134,42 +130,6 @@ impl KeyedProxy {
         ctx.ends(denial.outcome(), reply.status);
         ctx.settle();
         write_reply(session, reply).await
-    }
-
-    /// What a failure inside Pingora is to the client; `None` where there is nobody to answer.
-    fn denial_of(error: &Error, ctx: &Context) -> Option<Denial> {
-        use ErrorType as E;
-        let most_body = || ctx.route.as_ref().and_then(|route| route.policy.max_body).map_or(0, Into::into);
-        match (error.esource(), error.etype()) {
-            (_, kind) if *kind == BODY_TOO_LARGE => Some(Denial::BodyTooLarge(most_body())),
-            (_, kind) if *kind == bounds::BODY_TOO_SLOW => Some(Denial::BodyTooSlow(ctx.least_rate())),
-            (_, kind) if *kind == NO_TARGET => Some(Denial::UpstreamUnreachable),
-            (ErrorSource::Upstream, kind) => Some(match kind {
-                E::ConnectTimedout | E::TLSHandshakeTimedout | E::ReadTimedout | E::WriteTimedout => {
-                    Denial::UpstreamTimeout
-                }
-                E::ConnectRefused
-                | E::ConnectNoRoute
-                | E::ConnectError
-                | E::BindError
-                | E::SocketError
-                | E::TLSHandshakeFailure
-                | E::TLSWantX509Lookup
-                | E::HandshakeError
-                | E::InvalidCert
-                | E::ConnectProxyFailure => Denial::UpstreamUnreachable,
-                _ => Denial::UpstreamFailed,
-            }),
-            (
-                ErrorSource::Downstream,
-                E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout,
-            ) => None,
-            (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::BodyTimeout),
-            (ErrorSource::Downstream, _) => {
-                Some(Denial::BadRequest("The request's headers or body are not well-formed HTTP.".into()))
-            }
-            (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Denial::InternalError),
-        }
     }
 }
 
@@ -216,9 +176,8 @@ impl ProxyHttp for KeyedProxy {
         };
         let traffic =
             if request::is_websocket(session.req_header()) { Traffic::Upgrade } else { Traffic::Plain };
-        let Some((chosen, peer)) = route.upstream.choose(traffic, &ctx.failed) else {
-            return Error::e_explain(NO_TARGET, "no target has an address");
-        };
+        let chosen = route.upstream.choose(traffic, ctx.line_wanted, &ctx.failed);
+        let (chosen, peer) = chosen.map_err(failure::unchosen)?;
         ctx.chosen = Some(chosen);
         // A further try sends the body from its beginning.
         ctx.body_bytes = 0;
@@ -236,7 +195,7 @@ impl ProxyHttp for KeyedProxy {
             return Error::e_explain(ErrorType::InternalError, "no passage");
         };
         let peer = request::peer(session);
-        let trusted = request::is_trusted(peer.to_canonical(), &self.0.trusted_proxies);
+        let trusted = request::is_trusted(peer.to_canonical(), &route.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
         let origin = Origin { peer, trust, scheme: "http" };
         forward::rewrite(request, route, passage, origin, &ctx.request_id)
@@ -269,6 +228,7 @@ impl ProxyHttp for KeyedProxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        ctx.upstream_answers();
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
@@ -278,7 +238,7 @@ impl ProxyHttp for KeyedProxy {
             return Err(Error::create(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, None, None));
         }
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
-            session.set_read_timeout(Some(route.upstream.websocket_idle));
+            session.set_read_timeout(Some(route.upstream.config.websocket_idle));
         }
         forward::clean_answer(response);
         cors::apply(session, response, ctx)?;
@@ -288,7 +248,7 @@ impl ProxyHttp for KeyedProxy {
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
         }
-        ctx.upstream_answers();
+        failure::note_answer(response.status, ctx);
         ctx.status = Some(response.status);
         response.insert_header("X-Request-Id", ctx.request_id.as_str())?;
         if let Some(Passage::Keyed(permit)) = &ctx.passage {
@@ -325,10 +285,23 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        failure::note_no_connection(ctx, &error);
+        let another = ctx.route.as_ref().is_some_and(|route| failure::may_try_another(&route.upstream, ctx));
         // Nothing was sent, so another target may be tried: it cannot run twice.
-        let targets = ctx.route.as_ref().map_or(1, |route| route.upstream.targets());
-        ctx.failed.extend(ctx.chosen.take().map(|chosen| chosen.index));
-        error.set_retry(ctx.failed.len() < targets.min(MAX_TRIES));
+        error.set_retry(another);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let line = if client_reused { failure::Kept::Reused } else { failure::Kept::Fresh };
+        failure::decide_retry(session, &mut error, ctx, line);
         error
     }
 
@@ -337,7 +310,7 @@ impl ProxyHttp for KeyedProxy {
         if idle {
             self.0.metrics.bounds.hit(Bound::WebsocketIdle);
         }
-        let denial = if idle { None } else { Self::denial_of(error, ctx) };
+        let denial = if idle { None } else { failure::denial_of(error, ctx) };
         if let (Some(denial), Some(route)) = (&denial, &ctx.route)
             && denial.status().is_server_error()
         {

@@ -71,8 +71,8 @@ pub enum Denial {
     UpstreamFailed,
     /// The upstream was too slow.
     UpstreamTimeout,
-    /// No target is healthy.
-    NoHealthyUpstream,
+    /// No target is healthy; one is looked at again after this many seconds.
+    NoHealthyUpstream(u64),
     /// A fault of ours.
     InternalError,
 }
@@ -106,7 +106,7 @@ impl Denial {
             Self::UpstreamUnreachable => Outcome::UpstreamUnreachable,
             Self::UpstreamFailed => Outcome::UpstreamFailed,
             Self::UpstreamTimeout => Outcome::UpstreamTimeout,
-            Self::NoHealthyUpstream => Outcome::NoHealthyUpstream,
+            Self::NoHealthyUpstream(_) => Outcome::NoHealthyUpstream,
             Self::InternalError => Outcome::InternalError,
         }
     }
@@ -135,7 +135,7 @@ impl Denial {
             Self::BodyTooLarge(_) => S::PAYLOAD_TOO_LARGE,
             Self::UpstreamUnreachable | Self::UpstreamFailed => S::BAD_GATEWAY,
             Self::UpstreamTimeout => S::GATEWAY_TIMEOUT,
-            Self::NoHealthyUpstream => S::SERVICE_UNAVAILABLE,
+            Self::NoHealthyUpstream(_) => S::SERVICE_UNAVAILABLE,
             Self::InternalError => S::INTERNAL_SERVER_ERROR,
         }
     }
@@ -165,7 +165,7 @@ impl Denial {
             Self::UpstreamUnreachable => "The upstream cannot be reached",
             Self::UpstreamFailed => "The upstream failed",
             Self::UpstreamTimeout => "The upstream was too slow",
-            Self::NoHealthyUpstream => "No upstream is healthy",
+            Self::NoHealthyUpstream(_) => "No upstream is healthy",
             Self::InternalError => "The gateway failed",
         }
     }
@@ -212,7 +212,7 @@ impl Denial {
             Self::UpstreamUnreachable => "The gateway got no connection to the API behind it.".into(),
             Self::UpstreamFailed => "The API behind the gateway broke off or gave no valid answer.".into(),
             Self::UpstreamTimeout => "The API behind the gateway did not answer in time.".into(),
-            Self::NoHealthyUpstream => "No server of the API behind the gateway is healthy.".into(),
+            Self::NoHealthyUpstream(_) => "No server of the API behind the gateway is healthy.".into(),
             Self::InternalError => "The gateway could not handle the request.".into(),
         }
     }
@@ -250,6 +250,7 @@ impl Denial {
             Self::RateLimited(limit) => Some(limit.retry_after),
             Self::QuotaExceeded { retry_after, .. } => Some(*retry_after),
             Self::TooManyConcurrent(_) => Some(CONCURRENT_RETRY_SECS),
+            Self::NoHealthyUpstream(seconds) => Some(*seconds),
             _ => None,
         }
     }

@@ -217,7 +217,8 @@ fn file_path(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String
     text(value, 1, MAX_PATH_CHARS).map(|path| around.folder.join(path))
 }
 
-fn existing_file(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
+/// The path of a file that is there.
+pub fn existing_file(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
     let path = file_path(value, around)?;
     if path.is_file() { Ok(path) } else { Err(format!("there is no file {}", path.display())) }
 }

@@ -17,6 +17,7 @@ use super::{KeyedProxy, request};
 use crate::admission::denial::Connection;
 use crate::config::AccessLog;
 use crate::config::cors::{Cors, Credentials, Origins};
+use crate::key::redact::redacted;
 use crate::routes::target::CheckedTarget;
 
 /// What the gateway itself says, for pages to read.
@@ -42,13 +43,14 @@ impl KeyedProxy {
             Method::from_bytes(only(&head.headers, &ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()?;
         let target = CheckedTarget::parse(head.raw_path()).ok()?;
         // The route is that of the request that would follow.
-        let route = request::route(&self.0.routing.load(), &head.headers, &target, &asked).ok()?;
+        let routing = self.0.routing.load();
+        let route = request::route(&routing, &head.headers, &target, &asked).ok()?;
         let reply = answer(route.cors.as_ref()?, &head.headers, &ctx.request_id);
-        if self.0.access_log == AccessLog::On {
-            ctx.line.1 = String::from_utf8_lossy(target.path()).into_owned();
+        if ctx.access_log == AccessLog::On {
+            ctx.line.1 = redacted(&String::from_utf8_lossy(target.path())).into_owned();
         }
         let peer = request::peer(session);
-        ctx.address = Some(request::client_address(peer, &head.headers, &self.0.trusted_proxies));
+        ctx.address = Some(request::client_address(peer, &head.headers, &routing.trusted_proxies));
         ctx.route = Some(route);
         Some(reply)
     }

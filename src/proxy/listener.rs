@@ -62,17 +62,14 @@ pub async fn accept(
         match accepted {
             Ok((socket, peer)) => {
                 failing = Failing::No;
-                match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => {
-                        let accepted = Accepted { socket, peer, began: Instant::now(), kind, _place: place };
-                        let metrics = Arc::clone(&connections.gateway.metrics);
-                        let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
-                        tasks.spawn(panics::counted(metrics, work));
-                    }
-                    Err(_) => {
-                        connections.gateway.metrics.connections_refused.inc();
-                        connections.hit(Bound::Connections);
-                    }
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    let accepted = Accepted { socket, peer, began: Instant::now(), kind, _place: place };
+                    let metrics = Arc::clone(&connections.gateway.metrics);
+                    let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
+                    tasks.spawn(panics::counted(metrics, work));
+                } else {
+                    connections.gateway.metrics.connections_refused.inc();
+                    connections.hit(Bound::Connections);
                 }
             }
             Err(error) => rest_after(&error, &mut failing).await,
@@ -111,7 +108,7 @@ async fn named_client(
     began: Instant,
 ) -> Option<SocketAddr> {
     let ip = peer.ip().to_canonical();
-    let trusted = request::is_trusted(ip, &connections.gateway.trusted_proxies);
+    let trusted = request::is_trusted(ip, &connections.gateway.routing.load().trusted_proxies);
     let end = began + connections.bounds.head_timeout;
     let preamble = if trusted || ip.is_loopback() {
         timeout_at(end, preamble::read(socket, &connections.probe)).await.unwrap_or(Preamble::Bad)
