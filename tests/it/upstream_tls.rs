@@ -103,7 +103,7 @@ fn gateway(upstream: &Script, settings: &str, files: &[(&str, &str)]) -> (Fixtur
 }
 
 fn write(folder: &Path, files: &[(&str, &str)]) {
-    for (name, text) in &files {
+    for (name, text) in files {
         fs::write(folder.join(name), text).unwrap();
     }
 }
