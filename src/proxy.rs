@@ -32,6 +32,7 @@ use crate::admission::denial::{Connection, Denial};
 use crate::admission::{self, Judge, Moment, Passage, Refusal};
 use crate::clock::Clock;
 use crate::config::{AccessLog, ErrorFormat};
+use crate::key::redact::redacted;
 use crate::limit::Standing;
 use crate::lines::Lines;
 use crate::metrics::{Metrics, RouteMetrics};
@@ -89,7 +90,7 @@ impl KeyedProxy {
         let bad = |detail: &'static str| Denial::BadRequest(detail.into());
         let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
         if self.0.access_log == AccessLog::On {
-            ctx.line.1 = String::from_utf8_lossy(target.path()).into_owned();
+            ctx.line.1 = redacted(&String::from_utf8_lossy(target.path())).into_owned();
         }
         let route = request::route(&self.0.routing.load(), &head.headers, &target, &head.method)?;
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };
