@@ -13,7 +13,7 @@ pub mod policy;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::Access;
@@ -136,12 +136,16 @@ impl Judge {
         let presented = credential::present(&text)?;
         let found = self.known(presented)?;
         let refuse = |denial, standings| Refusal { denial, found: Some(found.clone()), standings };
-        authorize::authorize(&found, policy, request.address, now.wall).map_err(|d| refuse(d, Vec::new()))?;
         let grant = if found.entry.rights.rates.is_empty() { found.entry.rights.grant() } else { None };
         let shared = found.entry.owner.as_ref().and_then(|owner| owner.rates());
         let rates = rates(&found.entry, grant.as_deref(), policy);
         let shared = shared.as_deref().map_or(&[][..], |rates| rates);
         let limits = Limits { quotas: &self.quotas, found: &found, rates, shared, now };
+        authorize::authorize(&found, policy, request.address, now.wall).map_err(|denial| {
+            // A key in good standing is told where it stands with its limits, whatever else it lacks.
+            let is_good = denial.status() == StatusCode::FORBIDDEN;
+            refuse(denial, if is_good { limits.standings() } else { Vec::new() })
+        })?;
         limits.take(request).map(Passage::Keyed).map_err(|denial| refuse(denial, limits.standings()))
     }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::document::{Document, KeyPath, NoParams};
+use super::document::{Body, KeyPath, NoParams};
 use super::problem::Problem;
 use super::{AdminState, Asked, blocking};
 use crate::admission::denial::Denial;
@@ -23,7 +23,7 @@ pub(super) async fn check(
     actor: Actor,
     _: NoParams,
     KeyPath(id): KeyPath,
-    Document(body): Document,
+    Body(body): Body,
 ) -> Result<Response, Problem> {
     let mut faults = Faults::default();
     let asked = Fields::open(&body, "", &mut faults).and_then(|mut fields| {

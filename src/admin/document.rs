@@ -43,15 +43,30 @@ impl FromRequest<AdminState> for Document {
         if bytes.is_empty() {
             return Ok(Self(Value::Null));
         }
-        // Its message would quote the body, which may hold a secret; the place is enough.
-        let parsed = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::bad_request(format!(
-                "The body is not JSON, at line {} column {}.",
-                error.line(),
-                error.column()
-            ))
-        });
-        parsed.map(Self)
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The parser's message would quote the body, which may hold a secret; the place is enough.
+fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Problem::bad_request(format!("The body is not JSON, at line {line} column {column}."))
+    })
+}
+
+/// A JSON body that must be there: nothing is no JSON.
+pub(super) struct Body(pub(super) Value);
+
+impl FromRequest<AdminState> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
+        let bytes = read_body(request, state).await?;
+        if bytes.is_empty() {
+            return Err(Problem::bad_request("There is no body; send JSON."));
+        }
+        parse(&bytes).map(Self)
     }
 }
 

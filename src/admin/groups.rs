@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::document::{Document, Name, NoParams, Params, if_match};
+use super::document::{Body, Name, NoParams, Params, if_match};
 use super::pages::{self, Page};
 use super::problem::Problem;
 use super::{AdminState, blocking};
@@ -29,7 +29,7 @@ pub(super) async fn create<G: Group + Send + 'static>(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
-    Document(body): Document,
+    Body(body): Body,
 ) -> Answer {
     let group = blocking(&state.manage, move |manage| manage.create_group::<G>(&actor, &body)).await?;
     let mut response = show_group(StatusCode::CREATED, &group);
@@ -55,7 +55,7 @@ pub(super) async fn edit<G: Group + Send + 'static>(
     _: NoParams,
     Name(name): Name,
     headers: HeaderMap,
-    Document(patch): Document,
+    Body(patch): Body,
 ) -> Answer {
     let etag = if_match(&headers);
     let edit =

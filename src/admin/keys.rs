@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::document::{
-    Document, KeyPath, NoParams, Params, Text, idempotency_key, if_match, number, time, word,
+    Body, Document, KeyPath, NoParams, Params, Text, idempotency_key, if_match, number, time, word,
 };
 use super::problem::Problem;
 use super::{AdminState, blocking, cursor};
@@ -63,7 +63,7 @@ pub(super) async fn create(
     actor: Actor,
     _: NoParams,
     headers: HeaderMap,
-    Document(body): Document,
+    Body(body): Body,
 ) -> Answer {
     let once = idempotency_key(&headers)?;
     let answered =
@@ -92,7 +92,7 @@ pub(super) async fn edit(
     _: NoParams,
     KeyPath(id): KeyPath,
     headers: HeaderMap,
-    Document(patch): Document,
+    Body(patch): Body,
 ) -> Answer {
     let etag = if_match(&headers);
     let view =

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::document::{Document, Name, NoParams, Params};
+use super::document::{Body, Name, NoParams, Params};
 use super::pages::{self, Page};
 use super::problem::Problem;
 use super::{AdminState, blocking};
@@ -38,7 +38,7 @@ pub(super) async fn create(
     State(state): State<AdminState>,
     actor: Actor,
     _: NoParams,
-    Document(body): Document,
+    Body(body): Body,
 ) -> Answer {
     let issued = blocking(&state.manage, move |manage| manage.create_token(&actor, &body)).await?;
     let body = json!({"admin_token": token_json(&issued.token), "secret": issued.secret.expose()});

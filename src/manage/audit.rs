@@ -128,7 +128,7 @@ impl AuditQuery {
 }
 
 impl Manage {
-    /// Runs a change, and writes down that it was refused if it was.
+    /// Runs a change, or a look whether a reading is allowed, and writes down that it was refused if it was.
     pub(super) fn audited<T>(
         &self,
         actor: &Actor,
@@ -221,6 +221,13 @@ impl Manage {
         }
     }
 
+    fn may_audit(&self, actor: &Actor) -> Result<(), ManageError> {
+        self.audited(actor, "audit.view", "", || {
+            actor.needs(Permission::AuditView)?;
+            actor.needs_all_owners()
+        })
+    }
+
     /// One page of the log, newest first, beside the entry with the number `beside`.
     ///
     /// # Errors
@@ -232,8 +239,7 @@ impl Manage {
         beside: Option<(Turn, u64)>,
         limit: usize,
     ) -> Result<AuditPage, ManageError> {
-        actor.needs(Permission::AuditView)?;
-        actor.needs_all_owners()?;
+        self.may_audit(actor)?;
         self.flush_unknown();
         let mut page = AuditPage::default();
         let (mut before_page, mut after_page) = (0_u64, 0_u64);
@@ -267,8 +273,7 @@ impl Manage {
     /// # Errors
     /// The store's, or the token may not.
     pub fn verify_audit(&self, actor: &Actor) -> Result<Verified, ManageError> {
-        actor.needs(Permission::AuditView)?;
-        actor.needs_all_owners()?;
+        self.may_audit(actor)?;
         let mut verified = Verified::default();
         self.store.audit(Direction::Ascending, &mut |entry| verified.look_at(&entry))?;
         Ok(verified)

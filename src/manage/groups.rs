@@ -37,8 +37,8 @@ impl Groups {
 pub trait Group: Clone {
     /// `role` or `owner`.
     const KIND: &'static str;
-    /// The audit log's words for a creation, an edit and a deletion.
-    const ACTIONS: [&'static str; 3];
+    /// The audit log's words for a creation, an edit, a deletion and a reading.
+    const ACTIONS: [&'static str; 4];
     /// What a creation, an edit, a deletion and a reading need.
     const PERMISSIONS: [Permission; 4];
 
@@ -106,7 +106,7 @@ impl Manage {
     /// # Errors
     /// The token may not.
     pub fn groups<G: Group>(&self, actor: &Actor) -> Result<Vec<G>, ManageError> {
-        actor.needs(G::PERMISSIONS[3])?;
+        self.audited(actor, G::ACTIONS[3], "", || actor.needs(G::PERMISSIONS[3]))?;
         let seen = |group: &&G| actor.owner.as_deref().is_none_or(|owner| group.exists_for(owner));
         Ok(G::table(self).read().values().filter(seen).cloned().collect())
     }
@@ -116,7 +116,7 @@ impl Manage {
     /// # Errors
     /// There is none, or the token may not.
     pub fn group<G: Group>(&self, actor: &Actor, name: &str) -> Result<G, ManageError> {
-        actor.needs(G::PERMISSIONS[3])?;
+        self.audited(actor, G::ACTIONS[3], name, || actor.needs(G::PERMISSIONS[3]))?;
         let found = G::table(self).read().get(name).cloned();
         found
             .filter(|group| actor.owner.as_deref().is_none_or(|owner| group.exists_for(owner)))

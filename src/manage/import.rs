@@ -159,6 +159,11 @@ impl Manage {
         for name in DERIVED {
             fields.raw(name);
         }
+        let ends = profile.as_ref().and_then(|profile| profile.expires_at);
+        if status == Some(Status::Expired) && ends.is_none_or(|at| now < at) {
+            // Derived from `expires_at`, as everywhere; without one the key would come in active.
+            fields.fault("status", "an expired key needs an `expires_at` that is over");
+        }
         let created_at = created_at.unwrap_or(now).min(now);
         let (version, secret) = credential?;
         let version = SecretVersion { created_at, ..version };

@@ -95,7 +95,7 @@ impl Manage {
     /// # Errors
     /// There is none, or the store failed.
     pub fn key(&self, actor: &Actor, id: KeyId) -> Result<KeyView, ManageError> {
-        actor.needs(Permission::KeyView)?;
+        self.audited(actor, "key.view", id, || actor.needs(Permission::KeyView))?;
         self.view(self.seen(actor, id)?)
     }
 

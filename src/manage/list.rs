@@ -145,7 +145,7 @@ impl Manage {
     /// # Errors
     /// The store's, or the token may not.
     pub fn list_keys(&self, actor: &Actor, query: &Query) -> Result<Page, ManageError> {
-        actor.needs(Permission::KeyView)?;
+        self.audited(actor, "key.view", "", || actor.needs(Permission::KeyView))?;
         let Some(query) = &bound(actor, query) else { return Ok(Page::default()) };
         let _ = self.ledger.merge();
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Map, Value, json};
 
 use super::patch::{self, Fixed};
@@ -184,8 +184,17 @@ fn network(value: &Value) -> Result<IpNet, String> {
     let text = document::string(value)?;
     let net: Option<IpNet> =
         text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from));
-    net.map(|net| net.trunc())
+    net.map(|net| canonical(net.trunc()))
         .ok_or_else(|| "must be an address or a network, such as 203.0.113.7 or 10.0.0.0/8".into())
+}
+
+/// The IPv4 network where one is written as IPv6 (`::ffff:10.0.0.0/104`): clients' addresses are compared as IPv4.
+fn canonical(net: IpNet) -> IpNet {
+    let mapped = match net {
+        IpNet::V6(net) => net.addr().to_ipv4_mapped().zip(net.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
 }
 
 fn quota(value: &Value, pointer: &str, faults: &mut Faults) -> Option<QuotaSpec> {
@@ -231,14 +240,16 @@ mod tests {
     fn a_profile_reads_back_as_it_was_written() {
         let document = json!({
             "name": "ci", "owner": "acme", "environment": "test", "tags": ["a"], "metadata": {"k": [1, null]},
-            "scopes": ["models:*"], "ip_allow": ["10.1.2.3/8", "::1"],
+            "scopes": ["models:*"],
+            "ip_allow": ["10.1.2.3/8", "::1", "::ffff:10.0.0.7", "::ffff:10.0.0.0/104", "::/0"],
             "limits": [{"name": "minute", "requests": 5, "window": "1m"}],
             "quotas": [{"name": "monthly", "requests": 100, "window": "month"}],
             "max_concurrent": 3, "expires_at": "2030-01-01T00:00:00Z",
         });
         let profile = read_document(&document, &rules(PastExpiry::Allowed)).unwrap();
         let again = read_document(&Value::Object(write(&profile)), &rules(PastExpiry::Allowed)).unwrap();
-        assert_eq!(profile.ip_allow[0].to_string(), "10.0.0.0/8");
+        let networks: Vec<String> = profile.ip_allow.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "::1/128", "10.0.0.7/32", "10.0.0.0/8", "::/0"]);
         assert_eq!(again.name, profile.name);
         assert_eq!(again.quotas, profile.quotas);
         assert_eq!(again.metadata, profile.metadata);

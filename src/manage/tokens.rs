@@ -124,8 +124,10 @@ impl Manage {
     /// # Errors
     /// The actor may not.
     pub fn tokens(&self, actor: &Actor) -> Result<Vec<AdminToken>, ManageError> {
-        actor.needs(Permission::Admin)?;
-        actor.needs_all_owners()?;
+        self.audited(actor, "admin_token.view", "", || {
+            actor.needs(Permission::Admin)?;
+            actor.needs_all_owners()
+        })?;
         let mut tokens: Vec<AdminToken> = self.tokens.0.read().values().cloned().collect();
         tokens.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(tokens)

@@ -116,7 +116,7 @@ impl Manage {
     /// # Errors
     /// The store's, or the token may not, or it would have more than [`MAX_ROWS`] rows.
     pub fn usage(&self, actor: &Actor, query: &UsageQuery) -> Result<Vec<UsageRow>, ManageError> {
-        actor.needs(Permission::UsageView)?;
+        self.audited(actor, "usage.view", "", || actor.needs(Permission::UsageView))?;
         let mut query = query.clone();
         match (&actor.owner, &query.owner) {
             (Some(own), Some(asked)) if own != asked => return Ok(Vec::new()),

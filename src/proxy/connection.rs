@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
@@ -25,12 +26,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::addresses::Addresses;
+use super::client::serving;
 use super::context::Context;
 use super::pace::measured;
 use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
-use crate::head::{self, FaultKind};
+use crate::head::{self, FaultKind, Framing};
 use crate::metrics::bounds::Bound;
 use crate::request_id;
 
@@ -76,8 +78,8 @@ pub struct Connections {
 
 /// What reading a head came to.
 enum Incoming {
-    /// All of it, and whatever followed.
-    Head(BytesMut),
+    /// All of it and whatever followed, and how the request's body is framed.
+    Head(BytesMut, Framing),
     /// Our own probe.
     Probe,
     /// Nothing: the client left, or has been silent for long enough.
@@ -128,15 +130,17 @@ impl Connections {
         let mut settings = None;
         let mut turn = Turn::First(began);
         let mut served = 0;
+        // The next request, where it came together with one that has no body.
+        let mut ahead = BytesMut::new();
         loop {
             let incoming = tokio::select! {
                 biased;
                 _ = &mut stop => return,
-                incoming = self.read_head(&mut stream, turn) => incoming,
+                incoming = self.read_head(&mut stream, turn, &mut ahead) => incoming,
             };
             turn = Turn::Later;
-            let head = match incoming {
-                Incoming::Head(head) => head,
+            let (head, framing) = match incoming {
+                Incoming::Head(head, framing) => (head, framing),
                 Incoming::Probe => {
                     // A probe that went away learns nothing, and nothing is owed to it.
                     let _ = stream.write_all(PROBE_ANSWER).await;
@@ -162,7 +166,10 @@ impl Connections {
                 biased;
                 // What is dropped here counts itself, and closes both connections in the middle of its answer.
                 () = &mut cut => return,
-                processed = open.line().serve(measured(self.proxy.process_new_http(session, &told))) => processed,
+                processed = open.line().serve(serving(
+                    framing,
+                    measured(self.proxy.process_new_http(session, &told)),
+                )) => processed,
             };
             let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();
@@ -171,11 +178,12 @@ impl Connections {
 
     /// Waits for a request and reads its head. A connection's first head has its time from the connection's first
     /// moment, each later one from its own first byte.
-    async fn read_head(&self, stream: &mut Stream, turn: Turn) -> Incoming {
-        let mut buffer = BytesMut::new();
+    async fn read_head(&self, stream: &mut Stream, turn: Turn, ahead: &mut BytesMut) -> Incoming {
+        let mut buffer = mem::take(ahead);
         let mut left = self.bounds.head_timeout;
         match turn {
             Turn::First(began) => left = left.saturating_sub(began.elapsed()),
+            Turn::Later if !buffer.is_empty() => {}
             Turn::Later => match timeout(self.bounds.idle_timeout, read_some(stream, &mut buffer)).await {
                 Ok(Ok(1..)) => {}
                 Ok(_) => return Incoming::Nothing,
@@ -186,7 +194,7 @@ impl Connections {
             },
         }
         match timeout(left, self.read_to_end(stream, &mut buffer)).await {
-            Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer)),
+            Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer, ahead)),
             Err(_) if buffer.is_empty() => {
                 self.hit(Bound::HeaderTimeout);
                 Incoming::Nothing
@@ -218,7 +226,8 @@ impl Connections {
         }
     }
 
-    fn check(&self, buffer: BytesMut) -> Incoming {
+    /// Judges a head that is there. What follows one without a body is the next request, and is put `ahead`.
+    fn check(&self, mut buffer: BytesMut, ahead: &mut BytesMut) -> Incoming {
         let end = head::find_end(&buffer, 0).unwrap_or(buffer.len());
         if buffer[..end] == self.probe[..] {
             return Incoming::Probe;
@@ -227,7 +236,14 @@ impl Connections {
             Ok(_) if head::field_count(&buffer[..end]) > self.bounds.max_fields => {
                 Incoming::Refused(Denial::TooManyHeaders(self.bounds.max_fields))
             }
-            Ok(_) => Incoming::Head(buffer),
+            Ok(head) => {
+                let framing = head.framing;
+                // What follows a request for an upgrade may be of the new protocol.
+                if framing == Framing::None && buffer.len() > end && !asks_for_upgrade(&buffer[..end]) {
+                    *ahead = buffer.split_off(end);
+                }
+                Incoming::Head(buffer, framing)
+            }
             Err(fault) => Incoming::Refused(match fault.kind() {
                 FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
                 FaultKind::TooLarge => Denial::TooManyHeaders(self.bounds.max_fields),
@@ -255,6 +271,12 @@ impl Connections {
             linger(&mut stream).await;
         }
     }
+}
+
+/// Whether a head that is one has an `Upgrade`.
+fn asks_for_upgrade(head: &[u8]) -> bool {
+    const NAME: &[u8] = b"\nupgrade:";
+    head.windows(NAME.len()).any(|bytes| bytes.eq_ignore_ascii_case(NAME))
 }
 
 /// Reads what is there. The bytes come by the stack, so that who waits for them holds no memory for them.

@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("quantity", "document"),
     ("document", "key quantity"),
     ("head", ""),
-    ("request_id", "clock"),
+    ("request_id", "clock key"),
     ("config", "document key quantity"),
     ("routes", "config head"),
     ("metrics", "key outcome"),

@@ -50,6 +50,34 @@ fn every_change_and_every_refused_attempt_is_in_the_log() {
 }
 
 #[test]
+fn a_reading_that_the_token_may_not_is_in_the_log() {
+    let fixture = Fixture::new();
+    let gateway = fixture.start();
+    let (id, _) = gateway.admin.key(&json!({}));
+    let terms = json!({"name": "weak", "permissions": ["api.key.create"]});
+    let made = gateway.admin.post("/api/v1/admin-tokens", &terms).json();
+    let weak = Admin::new(gateway.admin.address, made["secret"].as_str().unwrap());
+    let readings = [
+        ("keys".to_owned(), "key.view"),
+        (format!("keys/{id}"), "key.view"),
+        (format!("keys/{id}/rotation"), "key.view"),
+        ("roles".to_owned(), "role.view"),
+        ("owners/acme".to_owned(), "owner.view"),
+        ("usage".to_owned(), "usage.view"),
+        ("audit".to_owned(), "audit.view"),
+        ("audit/verify".to_owned(), "audit.view"),
+        ("admin-tokens".to_owned(), "admin_token.view"),
+    ];
+    for (path, action) in readings {
+        assert_eq!(weak.get(&format!("/api/v1/{path}")).status, 403, "{path}");
+        let newest = &entries(&gateway, "limit=1")[0];
+        let seen = (&newest["action"], &newest["outcome"], &newest["actor"]);
+        assert_eq!(seen, (&json!(action), &json!("permission_denied"), &made["admin_token"]["id"]), "{path}");
+        assert_eq!(newest["target"] == *id, path.contains(&id), "{path}");
+    }
+}
+
+#[test]
 fn the_log_is_paged_in_both_directions_and_exported_as_lines() {
     let fixture = Fixture::new();
     let gateway = fixture.start();

@@ -16,7 +16,7 @@ use crate::store::Write;
 
 impl Group for Owner {
     const KIND: &'static str = "owner";
-    const ACTIONS: [&'static str; 3] = ["owner.create", "owner.update", "owner.delete"];
+    const ACTIONS: [&'static str; 4] = ["owner.create", "owner.update", "owner.delete", "owner.view"];
     const PERMISSIONS: [Permission; 4] =
         [Permission::OwnerCreate, Permission::OwnerUpdate, Permission::OwnerDelete, Permission::OwnerView];
 

@@ -15,7 +15,7 @@ use crate::store::Write;
 
 impl Group for Role {
     const KIND: &'static str = "role";
-    const ACTIONS: [&'static str; 3] = ["role.create", "role.update", "role.delete"];
+    const ACTIONS: [&'static str; 4] = ["role.create", "role.update", "role.delete", "role.view"];
     const PERMISSIONS: [Permission; 4] =
         [Permission::RoleCreate, Permission::RoleUpdate, Permission::RoleDelete, Permission::RoleView];
 

@@ -120,7 +120,14 @@ fn a_body_that_is_no_json_is_a_bad_request_and_is_not_repeated() {
             assert!(!String::from_utf8_lossy(&answer.body).contains("SECRET"));
         }
     }
-    for (body, pointers) in [("", [""]), ("[]", [""]), ("null", [""]), ("\"a\"", [""])] {
+    for (method, path) in [("POST", "/api/v1/keys"), ("PATCH", &key), ("POST", "/api/v1/roles")] {
+        assert_eq!(
+            gateway.admin.call(method, path, &[], "").code(),
+            "bad_request",
+            "no body: {method} {path}"
+        );
+    }
+    for (body, pointers) in [("[]", [""]), ("null", [""]), ("\"a\"", [""])] {
         assert_eq!(invalid(&gateway.admin.call("POST", "/api/v1/keys", &[], body)), pointers, "{body:?}");
     }
 }

@@ -29,6 +29,9 @@ fn a_bad_line_is_refused_by_its_number_and_the_others_are_imported() {
         json!({"name": "a", "secret": "sk-0123456789-0123456789", "id": "key_x"}).to_string(),
         json!({"name": "a", "secret": "sk-0123456789-0123456789", "created_at": "once"}).to_string(),
         json!({"name": "a", "secret": "sk-0123456789-0123456789", "status": "gone"}).to_string(),
+        json!({"name": "a", "secret": "sk-0123456789-0123456789", "status": "expired"}).to_string(),
+        json!({"name": "a", "secret": "sk-0123456789-0123456789", "status": "expired", "expires_at": "2100-01-01T00:00:00Z"})
+            .to_string(),
         json!({"name": "a", "secret": 5}).to_string(),
         json!({"name": "a", "secret_sha256": "abc"}).to_string(),
         json!({"name": "a", "secret_sha256": "z".repeat(64)}).to_string(),

@@ -91,7 +91,9 @@ fn a_request_that_is_refused_for_another_reason_is_not_charged() {
     let quotas = json!([{"name": "daily", "requests": 2, "window": "day"}]);
     let key = world.key(&json!({"limits": minute(2), "quotas": quotas, "max_concurrent": 1}));
     for _ in 0..3 {
-        assert_eq!(key.ask("/v1/scoped/x").code(), "insufficient_scope");
+        let lacking = key.ask("/v1/scoped/x");
+        assert_eq!(lacking.code(), "insufficient_scope");
+        assert_eq!(standing(&lacking).1, r#""minute";r=2;t=0, "daily";r=2;t=39600"#);
         let large = post("/v1/small/x", &key.secret, "eleven byte");
         let refused = send(world.gateway.address, large);
         assert_eq!(refused.code(), "body_too_large");
