@@ -8,6 +8,7 @@ mod support;
 
 mod admin_keys;
 mod answers;
+mod anything;
 mod architecture;
 mod audit;
 mod backup;
