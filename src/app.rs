@@ -1,5 +1,6 @@
 //! The composition root: the only place where the parts meet. `main`, quickstart and the tests all start here.
 
+mod certificates;
 mod dry_run;
 pub mod offline;
 mod readiness;
@@ -31,8 +32,9 @@ use crate::manage::recover::{Vault, VaultError};
 use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
 use crate::metrics::{Metrics, NO_ROUTE};
 use crate::proxy::connection::{Bounds, Connections};
+use crate::proxy::listener::{self, Transport};
 use crate::proxy::routing::Routing;
-use crate::proxy::{Gateway, KeyedProxy, listener};
+use crate::proxy::{Gateway, KeyedProxy};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, Peppering};
@@ -40,6 +42,7 @@ use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
+use certificates::Certificates;
 use readiness::Readiness;
 
 /// Connections kept to upstreams in all.
@@ -140,8 +143,10 @@ fn usage_path(store: &Path) -> PathBuf {
 
 /// A gateway that runs. Dropping it without [`App::stop`] cuts everything off, as a kill would.
 pub struct App {
-    /// Where the gateway listens.
+    /// Where the gateway listens for plain HTTP.
     pub gateway_addresses: Vec<SocketAddr>,
+    /// Where it listens for TLS.
+    pub tls_addresses: Vec<SocketAddr>,
     /// Where the admin API listens.
     pub admin_address: SocketAddr,
     /// What holds the data.
@@ -149,6 +154,7 @@ pub struct App {
     /// The first admin token, if it was made now: shown once.
     pub first_token: FirstToken,
     gateway: Arc<Gateway>,
+    certificates: Arc<Certificates>,
     shutdown: watch::Sender<bool>,
     admin_shutdown: watch::Sender<bool>,
     proxies: Runtime,
@@ -183,6 +189,11 @@ pub fn build_with_clock(
     let admin = Builder::new_multi_thread().worker_threads(1).thread_name("admin").enable_all().build()?;
     let listeners =
         config.gateway.listen.iter().map(|at| bind(&proxies, *at)).collect::<anyhow::Result<Vec<_>>>()?;
+    let certificates = Arc::new(Certificates::load(&config.gateway.tls)?);
+    let secured = certificates
+        .listeners()
+        .map(|(at, server)| Ok((bind(&proxies, at)?, Transport::Tls(server))))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let admin_listener = bind(&admin, config.admin.listen)?;
     let core = Core::open(config, clock)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
@@ -191,10 +202,12 @@ pub fn build_with_clock(
     let gateway = Arc::new(new_gateway(config, &core, routing));
     let connections = Arc::new(new_connections(config, &gateway));
     let gateway_addresses = addresses(&listeners)?;
+    let tls_addresses = addresses(secured.iter().map(|(listener, _)| listener))?;
     let (shutdown, stopping) = watch::channel(false);
     let (admin_shutdown, admin_stopping) = watch::channel(false);
     let readiness = Readiness::new(
-        gateway_addresses.clone(),
+        &gateway_addresses,
+        &tls_addresses,
         connections.probe.clone(),
         stopping.clone(),
         Arc::clone(&core.store),
@@ -213,19 +226,28 @@ pub fn build_with_clock(
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
     let places = Arc::new(Semaphore::new(config.gateway.max_connections));
     let grace = config.gateway.shutdown_grace;
-    let accepting = listeners
-        .into_iter()
-        .map(|one| {
-            proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace))
+    let plain = listeners.into_iter().map(|listener| (listener, Transport::Plain));
+    let accepting = plain
+        .chain(secured)
+        .map(|(one, transport)| {
+            let (connections, places) = (connections.clone(), places.clone());
+            proxies.spawn(listener::accept(one, transport, connections, places, stopping.clone(), grace))
         })
         .collect();
-    let background = tasks::Background::start(&admin, Arc::clone(&gateway), Arc::clone(&core.manage));
+    let background = tasks::Background::start(
+        &admin,
+        Arc::clone(&gateway),
+        Arc::clone(&core.manage),
+        Arc::clone(&certificates),
+    );
     Ok(App {
         gateway_addresses,
+        tls_addresses,
         admin_address,
         core,
         first_token,
         gateway,
+        certificates,
         shutdown,
         admin_shutdown,
         proxies,
@@ -289,18 +311,19 @@ fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
-    listeners.iter().map(TcpListener::local_addr).collect()
+fn addresses<'l>(listeners: impl IntoIterator<Item = &'l TcpListener>) -> io::Result<Vec<SocketAddr>> {
+    listeners.into_iter().map(TcpListener::local_addr).collect()
 }
 
 impl App {
-    /// Puts a configuration's routes and upstreams in place of those in force.
+    /// Puts a configuration's routes, upstreams and certificates in place of those in force.
     ///
     /// # Errors
     /// The old ones stay in force.
     pub fn reload(&self, config: &Config) -> anyhow::Result<()> {
         let routing = Routing::new(config, &*self.core.store, &self.core.metrics)?;
         self.proxies.block_on(routing.resolve());
+        self.certificates.replace(&config.gateway.tls)?;
         self.gateway.routing.store(Arc::new(routing));
         Ok(())
     }

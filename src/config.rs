@@ -13,6 +13,7 @@ mod matching;
 mod rotation;
 mod route;
 mod sections;
+mod tls;
 mod tree;
 mod upstream;
 
@@ -29,6 +30,7 @@ pub use master_key::MasterKey;
 use crate::key::RateSpec;
 use crate::key::due::RotateAfter;
 use crate::key::scope::Scope;
+use crate::tls::Terms;
 
 /// Everything one configuration file says.
 #[derive(Debug, Clone)]
@@ -54,8 +56,10 @@ pub struct Config {
 /// `[gateway]`: the listeners that clients reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
-    /// Plain HTTP/1.1 listeners. At least one.
+    /// Plain HTTP listeners. At least one, unless there are TLS listeners.
     pub listen: Vec<SocketAddr>,
+    /// `[[gateway.tls]]`: TLS listeners, one for each address.
+    pub tls: Vec<TlsListener>,
     /// Worker threads; never 0 here (0 in the file is one per core).
     pub threads: usize,
     /// Whose `X-Forwarded-*` is believed.
@@ -72,6 +76,15 @@ pub struct Gateway {
     pub max_connections: usize,
     /// How long a stop waits for running requests.
     pub shutdown_grace: Duration,
+}
+
+/// The entries of `[[gateway.tls]]` that have one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsListener {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its certificates, and what it asks of clients.
+    pub terms: Terms,
 }
 
 /// `[admin]`: the listener that operators reach.

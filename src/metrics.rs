@@ -77,6 +77,7 @@ pub struct Metrics {
     pub store_commit: Histogram,
     /// `portcullis_connections_refused_total`
     pub connections_refused: IntCounter,
+    connections_ended: IntCounterVec,
     keys: IntGaugeVec,
     unflushed: IntGauge,
     routes: Mutex<HashMap<String, Arc<RouteMetrics>>>,
@@ -142,6 +143,13 @@ impl Metrics {
             "portcullis_connections_refused_total",
             "Connections closed at once because gateway.max_connections were open.",
         );
+        let ended = IntCounterVec::new(
+            Opts::new(
+                "portcullis_connections_ended_total",
+                "Connections ended at one of the gateway's bounds.",
+            ),
+            &["bound"],
+        );
         let unflushed = IntGauge::new(
             "portcullis_usage_unflushed",
             "Requests counted in the usage file and not yet in the ledger.",
@@ -153,11 +161,17 @@ impl Metrics {
             upstream_errors: registered(&registry, upstream_errors)?,
             store_commit: registered(&registry, store_commit)?,
             connections_refused: registered(&registry, refused)?,
+            connections_ended: registered(&registry, ended)?,
             keys: registered(&registry, keys)?,
             unflushed: registered(&registry, unflushed)?,
             routes: Mutex::default(),
             registry,
         })
+    }
+
+    /// A connection was ended at a bound of this name.
+    pub fn connection_ended(&self, bound: &'static str) {
+        self.connections_ended.with_label_values(&[bound]).inc();
     }
 
     /// The counters of a route; the same ones after a reload.

@@ -262,7 +262,8 @@ impl ProxyHttp for KeyedProxy {
         let peer = peer.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
         let trusted = request::is_trusted(peer.to_canonical(), &self.0.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
-        let origin = Origin { peer, trust, scheme: "http" };
+        let secured = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let origin = Origin { peer, trust, scheme: if secured { "https" } else { "http" } };
         forward::rewrite(request, route, passage, origin, &ctx.request_id)
     }
 

@@ -15,6 +15,11 @@ use crate::store::Store;
 /// How long a port has to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How the answer to our probe starts.
+const PROBE_ANSWERED: &[u8] = b"HTTP/1.1 204";
+/// How a TLS listener answers what is no TLS: with an alert (RFC 8446 section 6), which proves that it works too.
+const TLS_ALERT: &[u8] = &[21];
+
 /// A request head that nobody else can know.
 pub(super) fn probe_head() -> Vec<u8> {
     let nonce: u128 = rand::random();
@@ -25,6 +30,7 @@ pub(super) fn probe_head() -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Readiness {
     addresses: Vec<SocketAddr>,
+    secured: Vec<SocketAddr>,
     probe: Vec<u8>,
     stopping: watch::Receiver<bool>,
     store: Arc<dyn Store>,
@@ -32,13 +38,15 @@ pub(super) struct Readiness {
 
 impl Readiness {
     pub(super) fn new(
-        addresses: Vec<SocketAddr>,
+        addresses: &[SocketAddr],
+        secured: &[SocketAddr],
         probe: Vec<u8>,
         stopping: watch::Receiver<bool>,
         store: Arc<dyn Store>,
     ) -> Self {
-        let addresses = addresses.into_iter().map(reachable).collect();
-        Self { addresses, probe, stopping, store }
+        let reachable = |all: &[SocketAddr]| all.iter().copied().map(reachable).collect();
+        let (addresses, secured) = (reachable(addresses), reachable(secured));
+        Self { addresses, secured, probe, stopping, store }
     }
 
     async fn store_takes_writes(&self) -> bool {
@@ -46,13 +54,14 @@ impl Readiness {
         matches!(tokio::task::spawn_blocking(move || store.check()).await, Ok(Ok(())))
     }
 
-    async fn answers(&self, address: SocketAddr) -> bool {
+    /// Whether the address answers our probe with such bytes.
+    async fn answers(&self, address: SocketAddr, expected: &[u8]) -> bool {
         let ask = async {
             let mut stream = TcpStream::connect(address).await?;
             stream.write_all(&self.probe).await?;
-            let mut start = [0; 12];
+            let mut start = vec![0; expected.len()];
             stream.read_exact(&mut start).await?;
-            std::io::Result::Ok(&start == b"HTTP/1.1 204")
+            std::io::Result::Ok(start == expected)
         };
         matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(true)))
     }
@@ -78,8 +87,10 @@ impl Ready for Readiness {
             // Why is in the log: whoever asks here may be anybody.
             return Err("the store takes no writes; keys are checked as they were".into());
         }
-        for address in &self.addresses {
-            if !self.answers(*address).await {
+        let plain = self.addresses.iter().map(|address| (address, PROBE_ANSWERED));
+        let secured = self.secured.iter().map(|address| (address, TLS_ALERT));
+        for (address, expected) in plain.chain(secured) {
+            if !self.answers(*address, expected).await {
                 return Err(format!("the gateway does not answer on {address}"));
             }
         }

@@ -1,5 +1,5 @@
-//! What runs beside the requests: usage into the ledger each second, answers whose time is over forgotten, and names of
-//! upstreams looked up again.
+//! What runs beside the requests: usage into the ledger each second, answers whose time is over forgotten, names of
+//! upstreams looked up again, and certificates loaded again when their files change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::certificates::{Certificates, LOOK_EVERY};
 use crate::manage::Manage;
 use crate::proxy::Gateway;
 use crate::proxy::upstream::RESOLVE_EVERY;
@@ -24,11 +25,17 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn start(runtime: &Runtime, gateway: Arc<Gateway>, manage: Arc<Manage>) -> Self {
+    pub(super) fn start(
+        runtime: &Runtime,
+        gateway: Arc<Gateway>,
+        manage: Arc<Manage>,
+        certificates: Arc<Certificates>,
+    ) -> Self {
         let merging = runtime.spawn(merge(Arc::clone(&gateway)));
         let resolving = runtime.spawn(resolve(gateway));
         let purging = runtime.spawn(purge(manage));
-        Self { tasks: vec![merging, resolving, purging] }
+        let renewing = runtime.spawn(renew(certificates));
+        Self { tasks: vec![merging, resolving, purging, renewing] }
     }
 
     /// Ends the tasks and waits until each has.
@@ -87,5 +94,18 @@ async fn resolve(gateway: Arc<Gateway>) {
     loop {
         every.tick().await;
         gateway.routing.load_full().resolve().await;
+    }
+}
+
+/// Loads certificates whose files have changed.
+async fn renew(certificates: Arc<Certificates>) {
+    let mut every = interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let certificates = Arc::clone(&certificates);
+        if let Err(error) = tokio::task::spawn_blocking(move || certificates.refresh()).await {
+            tracing::error!(%error, "looking at the certificates broke off");
+        }
     }
 }

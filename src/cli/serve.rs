@@ -16,7 +16,7 @@ use crate::telemetry;
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Run the gateway: the proxy on [gateway].listen and the admin API on [admin].listen, until TERM or \
-                  INT. HUP reloads routes and upstreams; a bad file is refused and the old one stays in force.\n\n\
+                  INT. HUP reloads routes, upstreams and certificates; a bad file is refused and the old one stays in force.\n\n\
                   At the first start of a new store the first admin token is taken from PORTCULLIS_ADMIN_TOKEN; \
                   without it one is made and printed once to standard error.\n\n\
                   The admin API is described at /api/v1/openapi.json, and answers to localhost, its own address and \
@@ -64,6 +64,9 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 fn announce(app: &App, path: &Path) {
     for address in &app.gateway_addresses {
         tracing::info!(%address, "the gateway listens");
+    }
+    for address in &app.tls_addresses {
+        tracing::info!(%address, "the gateway listens for TLS");
     }
     tracing::info!(address = %app.admin_address, "the admin API listens");
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "ready");

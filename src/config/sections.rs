@@ -16,6 +16,7 @@ use super::expand::is_variable_name;
 use super::file::Surroundings;
 use super::hosts;
 use super::rotation;
+use super::tls;
 use super::{
     AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess, Pepper,
     Store,
@@ -43,8 +44,9 @@ const SHUTDOWN_GRACE: (Duration, Duration) = (Duration::ZERO, HOUR);
 const NOT_YET: &str = "not supported yet";
 
 /// Reads `[gateway]`.
-pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
+pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gateway> {
     let listen = listeners(&mut fields);
+    let tls = tls::listeners(&mut fields, around, listen.as_deref().unwrap_or_default());
     let threads = fields.require("threads", |v| integer(v, 0, MAX_THREADS)).map(threads);
     let trusted_proxies = fields.values("trusted_proxies", MAX_TRUSTED_PROXIES, network);
     let max_request_header =
@@ -54,11 +56,11 @@ pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
     let idle_timeout = fields.require("idle_timeout", |v| within(v, IDLE_TIMEOUT));
     let max_connections = fields.require("max_connections", |v| integer(v, 1, MAX_CONNECTIONS));
     let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
-    refuse(&mut fields, "tls");
     refuse_true(&mut fields, "h2c");
     fields.finish();
     Some(Gateway {
         listen: listen?,
+        tls,
         threads: threads?,
         trusted_proxies: trusted_proxies?,
         max_request_header: count(max_request_header?),
@@ -180,7 +182,8 @@ pub fn within(value: &Value, (least, most): (Duration, Duration)) -> Result<Dura
     quantity::duration(value, least, most)
 }
 
-/// 1 to [`MAX_LISTENERS`] addresses, none twice; port 0, which the system chooses, may be repeated.
+/// Up to [`MAX_LISTENERS`] addresses, none twice; port 0, which the system chooses, may be repeated. None only beside
+/// TLS listeners.
 fn listeners(fields: &mut Fields<'_>) -> Option<Vec<SocketAddr>> {
     let mut seen = HashSet::new();
     let listen = fields.values("listen", MAX_LISTENERS, |value| {
@@ -190,11 +193,14 @@ fn listeners(fields: &mut Fields<'_>) -> Option<Vec<SocketAddr>> {
         }
         Ok(address)
     });
-    refuse_empty(fields, "listen", "must have at least one address");
+    if !fields.has("tls") {
+        refuse_empty(fields, "listen", "must have at least one address, or [[gateway.tls]] beside it");
+    }
     listen
 }
 
-fn address(value: &Value) -> Result<SocketAddr, String> {
+/// An IP address and a port.
+pub fn address(value: &Value) -> Result<SocketAddr, String> {
     string(value)?
         .parse()
         .map_err(|_| "must be an IP address and a port, such as \"0.0.0.0:8080\" or \"[::1]:8080\"".into())
@@ -227,7 +233,8 @@ fn file_path(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String
     text(value, 1, MAX_PATH_CHARS).map(|path| around.folder.join(path))
 }
 
-fn existing_file(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
+/// A file that is there.
+pub fn existing_file(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
     let path = file_path(value, around)?;
     if path.is_file() { Ok(path) } else { Err(format!("there is no file {}", path.display())) }
 }

@@ -75,7 +75,10 @@ enum Incoming {
 /// Which of a connection's requests is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    First,
+    First {
+        /// How much of its head's time is over already.
+        spent: Duration,
+    },
     Later,
 }
 
@@ -96,16 +99,22 @@ impl Drop for Running<'_> {
 }
 
 impl Connections {
-    /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
-    /// begun.
-    pub async fn serve(&self, mut stream: Stream, peer: SocketAddr, mut shutdown: watch::Receiver<bool>) {
+    /// Serves one connection to its end, `spent` of whose first head's time is over already. When `shutdown` turns
+    /// true, a request that runs is finished and no other is begun.
+    pub async fn serve(
+        &self,
+        mut stream: Stream,
+        peer: SocketAddr,
+        spent: Duration,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         let open = self.gateway.lines.open();
         // Made once, so that a request only looks at them.
         let mut cut = pin!(open.line().cut());
         let told = shutdown.clone();
         let mut stop = pin!(shutdown.wait_for(|stop| *stop));
         let mut settings = None;
-        let mut turn = Turn::First;
+        let mut turn = Turn::First { spent };
         loop {
             let incoming = tokio::select! {
                 biased;
@@ -146,13 +155,14 @@ impl Connections {
     /// moment, each later one from its own first byte.
     async fn read_head(&self, stream: &mut Stream, turn: Turn) -> Incoming {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
-        if turn == Turn::Later {
-            match timeout(self.bounds.idle_timeout, stream.read_buf(&mut buffer)).await {
-                Ok(Ok(1..)) => {}
+        let time = match turn {
+            Turn::First { spent } => self.bounds.head_timeout.saturating_sub(spent),
+            Turn::Later => match timeout(self.bounds.idle_timeout, stream.read_buf(&mut buffer)).await {
+                Ok(Ok(1..)) => self.bounds.head_timeout,
                 Ok(_) | Err(_) => return Incoming::Nothing,
-            }
-        }
-        match timeout(self.bounds.head_timeout, self.read_to_end(stream, &mut buffer)).await {
+            },
+        };
+        match timeout(time, self.read_to_end(stream, &mut buffer)).await {
             Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer)),
             Err(_) if buffer.is_empty() => Incoming::Nothing,
             Err(_) => Incoming::Refused(Denial::RequestTimeout),

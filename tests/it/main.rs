@@ -34,5 +34,6 @@ mod schema;
 mod smoke;
 mod streaming;
 mod targets;
+mod tls;
 mod tokens;
 mod usage;

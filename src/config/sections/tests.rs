@@ -39,6 +39,7 @@ fn the_defaults_are_those_of_the_contract() {
     let config = good("");
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let gateway = Gateway {
+        tls: Vec::new(),
         listen: vec!["0.0.0.0:8080".parse().unwrap()],
         threads: cores,
         trusted_proxies: vec![],
@@ -105,7 +106,6 @@ fn each_rule_of_the_gateway_is_checked() {
         ("[gateway]\nshutdown_grace = \"2h\"", "gateway.shutdown_grace: must be from 0s to 1h"),
         ("[gateway]\nh2c = true", "gateway.h2c: not supported yet"),
         ("[gateway]\nh2c = 1", "gateway.h2c: must be true or false"),
-        ("[[gateway.tls]]\nlisten = \"0.0.0.0:8443\"", "gateway.tls: not supported yet"),
         ("[gateway]\nlisten_on = 1", "gateway.listen_on: unknown field"),
     ]);
 }
