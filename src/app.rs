@@ -293,6 +293,7 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
             max_head: config.gateway.max_request_header,
             head_timeout: config.gateway.header_timeout,
             idle_timeout: config.gateway.idle_timeout,
+            http2: config.gateway.http2,
         },
         probe: readiness::probe_head(),
         running: 0.into(),

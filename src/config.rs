@@ -8,6 +8,7 @@ mod expand;
 pub mod file;
 mod headers;
 mod hosts;
+pub mod http2;
 mod master_key;
 mod matching;
 mod rotation;
@@ -62,6 +63,8 @@ pub struct Gateway {
     pub tls: Vec<TlsListener>,
     /// Worker threads; never 0 here (0 in the file is one per core).
     pub threads: usize,
+    /// HTTP/2, and its bounds.
+    pub http2: http2::Http2,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The largest request head, in bytes.

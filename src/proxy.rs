@@ -9,6 +9,7 @@ pub mod client;
 pub mod connection;
 pub mod context;
 pub mod forward;
+pub mod http2;
 pub mod listener;
 pub mod reply;
 pub mod request;
@@ -149,7 +150,7 @@ impl KeyedProxy {
             }),
             (
                 ErrorSource::Downstream,
-                E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout,
+                E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout | E::H2Error,
             ) => None,
             (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::RequestTimeout),
             (ErrorSource::Downstream, _) => {

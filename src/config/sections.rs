@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::expand::is_variable_name;
 use super::file::Surroundings;
 use super::hosts;
+use super::http2;
 use super::rotation;
 use super::tls;
 use super::{
@@ -56,11 +57,12 @@ pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gate
     let idle_timeout = fields.require("idle_timeout", |v| within(v, IDLE_TIMEOUT));
     let max_connections = fields.require("max_connections", |v| integer(v, 1, MAX_CONNECTIONS));
     let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
-    refuse_true(&mut fields, "h2c");
+    let http2 = http2::http2(&mut fields);
     fields.finish();
     Some(Gateway {
         listen: listen?,
         tls,
+        http2: http2?,
         threads: threads?,
         trusted_proxies: trusted_proxies?,
         max_request_header: count(max_request_header?),

@@ -18,11 +18,14 @@ use pingora::proxy::HttpProxy;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::context::Context;
+use super::http2::{self, Arrival, PREFACE};
 use super::{Gateway, KeyedProxy, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
+use crate::config::http2::{Cleartext, Http2};
 use crate::head::{self, FaultKind};
 use crate::request_id;
 
@@ -32,6 +35,8 @@ const READ_BYTES: usize = 2 << 10;
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// How much of it is read.
 pub(super) const LINGER_BYTES: usize = 256 << 10;
+/// The part of HTTP/2's preface that ends as a head does. What is not the rest of it after this is the codec's to find.
+const PREFACE_HEAD: &[u8] = PREFACE.split_at(18).0;
 /// The answer to the probe by which `/readyz` proves that this port answers.
 const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
@@ -44,6 +49,8 @@ pub struct Bounds {
     pub head_timeout: Duration,
     /// How long a kept connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// HTTP/2, and its bounds.
+    pub http2: Http2,
 }
 
 /// What every connection shares.
@@ -64,6 +71,8 @@ pub struct Connections {
 enum Incoming {
     /// All of it, and whatever followed.
     Head(BytesMut),
+    /// The beginning of HTTP/2.
+    Preface(BytesMut),
     /// Our own probe.
     Probe,
     /// Nothing: the client left, or has been silent for long enough.
@@ -75,18 +84,16 @@ enum Incoming {
 /// Which of a connection's requests is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    First {
-        /// How much of its head's time is over already.
-        spent: Duration,
-    },
+    /// The first, and until when its head must be there.
+    First(Instant),
     Later,
 }
 
 /// Counts as a running request until it is dropped.
-struct Running<'a>(&'a AtomicUsize);
+pub(super) struct Running<'a>(&'a AtomicUsize);
 
 impl<'a> Running<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+    pub(super) fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         Self(count)
     }
@@ -102,19 +109,20 @@ impl Connections {
     /// Serves one connection to its end, `spent` of whose first head's time is over already. When `shutdown` turns
     /// true, a request that runs is finished and no other is begun.
     pub async fn serve(
-        &self,
+        self: &Arc<Self>,
         mut stream: Stream,
         peer: SocketAddr,
         spent: Duration,
         mut shutdown: watch::Receiver<bool>,
     ) {
+        let deadline = Instant::now() + self.bounds.head_timeout.saturating_sub(spent);
         let open = self.gateway.lines.open();
         // Made once, so that a request only looks at them.
         let mut cut = pin!(open.line().cut());
         let told = shutdown.clone();
         let mut stop = pin!(shutdown.wait_for(|stop| *stop));
         let mut settings = None;
-        let mut turn = Turn::First { spent };
+        let mut turn = Turn::First(deadline);
         loop {
             let incoming = tokio::select! {
                 biased;
@@ -129,6 +137,10 @@ impl Connections {
                     let _ = stream.write_all(PROBE_ANSWER).await;
                     let _ = stream.flush().await;
                     return;
+                }
+                Incoming::Preface(read) => {
+                    let arrival = Arrival { peer, read, deadline };
+                    return Box::pin(http2::serve(self, stream, arrival, told.clone())).await;
                 }
                 Incoming::Nothing => return,
                 Incoming::Refused(denial) => return self.refuse(stream, peer, &denial).await,
@@ -156,13 +168,15 @@ impl Connections {
     async fn read_head(&self, stream: &mut Stream, turn: Turn) -> Incoming {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
         let time = match turn {
-            Turn::First { spent } => self.bounds.head_timeout.saturating_sub(spent),
+            Turn::First(deadline) => deadline - Instant::now(),
             Turn::Later => match timeout(self.bounds.idle_timeout, stream.read_buf(&mut buffer)).await {
                 Ok(Ok(1..)) => self.bounds.head_timeout,
                 Ok(_) | Err(_) => return Incoming::Nothing,
             },
         };
+        let speaks_http2 = turn != Turn::Later && self.bounds.http2.cleartext == Cleartext::PriorKnowledge;
         match timeout(time, self.read_to_end(stream, &mut buffer)).await {
+            Ok(None) if speaks_http2 && buffer.starts_with(PREFACE_HEAD) => Incoming::Preface(buffer),
             Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer)),
             Err(_) if buffer.is_empty() => Incoming::Nothing,
             Err(_) => Incoming::Refused(Denial::RequestTimeout),

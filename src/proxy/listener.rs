@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use pingora::protocols::SocketDigest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -17,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::connection::Connections;
+use super::http2::{self, Arrival};
 use crate::tls::server::Server;
 
 /// How long accepting rests after a failure such as too many open files, rather than spin.
@@ -90,6 +92,12 @@ async fn serve(
         secured = shake_hands(&connections, &server, socket) => secured,
     };
     let Some(secured) = secured else { return };
+    if secured.get_ref().1.alpn_protocol() == Some(http2::ALPN) {
+        let arrival =
+            Arrival { peer, read: BytesMut::new(), deadline: began + connections.bounds.head_timeout };
+        let client = Box::new(Client::secured(secured, digest));
+        return Box::pin(http2::serve(&connections, client, arrival, shutdown)).await;
+    }
     connections.serve(Box::new(Client::secured(secured, digest)), peer, began.elapsed(), shutdown).await;
 }
 

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Demand, Part, Terms, TlsFault, load, load_authorities, provider};
 
 /// What is spoken over TLS, the best first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A listener's certificates in force.
 #[derive(Debug)]

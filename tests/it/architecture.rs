@@ -59,6 +59,7 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     ("ring", &["seal"]),
     ("axum", &["admin", "demo"]),
+    ("h2", &["proxy/http2"]),
     ("hyper", &["admin/server.rs", "admin/backup.rs"]),
     ("rustls", &["admin/tls.rs", "tls"]),
     ("clap", &["cli"]),

@@ -17,6 +17,7 @@ mod cut;
 mod forwarding;
 mod groups;
 mod hardening;
+mod http2;
 mod idempotency;
 mod import;
 mod import_from;
