@@ -123,7 +123,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
         Load {
             address: self.address,
             path: "/v1/models",
-            secrets: Some(0..self.keys),
+            secrets: Some(0..lists::enabled(self.keys)),
             connections: CONNECTIONS,
             requests: REQUESTS,
             status: 200,
@@ -134,7 +134,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
 fn write_keys(path: &Path, keys: usize) -> anyhow::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     for number in 0..keys {
-        writeln!(file, "{}", lists::key(number, &secret(number)))?;
+        writeln!(file, "{}", lists::key(number, keys, &secret(number)))?;
     }
     file.flush()?;
     Ok(())

@@ -2,13 +2,13 @@
 
 mod certificates;
 mod dry_run;
+mod listeners;
 pub mod offline;
 mod readiness;
 pub mod reseal;
 mod signals;
 mod tasks;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,6 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -31,6 +30,8 @@ use crate::lines::Lines;
 use crate::manage::recover::{Vault, VaultError};
 use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
 use crate::metrics::{Metrics, NO_ROUTE};
+use crate::proxy::addresses::Addresses;
+use crate::proxy::bounds::BodyBounds;
 use crate::proxy::connection::{Bounds, Connections};
 use crate::proxy::listener::{self, Transport};
 use crate::proxy::routing::Routing;
@@ -43,6 +44,7 @@ use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
 use certificates::Certificates;
+use listeners::Listeners;
 use readiness::Readiness;
 
 /// Connections kept to upstreams in all.
@@ -147,6 +149,8 @@ pub struct App {
     pub gateway_addresses: Vec<SocketAddr>,
     /// Where it listens for TLS.
     pub tls_addresses: Vec<SocketAddr>,
+    /// The Unix sockets that the gateway listens on.
+    pub gateway_sockets: Vec<PathBuf>,
     /// Where the admin API listens.
     pub admin_address: SocketAddr,
     /// What holds the data.
@@ -187,27 +191,23 @@ pub fn build_with_clock(
         .enable_all()
         .build()?;
     let admin = Builder::new_multi_thread().worker_threads(1).thread_name("admin").enable_all().build()?;
-    let listeners =
-        config.gateway.listen.iter().map(|at| bind(&proxies, *at)).collect::<anyhow::Result<Vec<_>>>()?;
+    let Listeners { all: listeners, addresses: gateway_addresses, sockets: gateway_sockets } =
+        listeners::bind_all(&proxies, &config.gateway.listen)?;
     let certificates = Arc::new(Certificates::load(&config.gateway.tls)?);
-    let secured = certificates
-        .listeners()
-        .map(|(at, server)| Ok((bind(&proxies, at)?, Transport::Tls(server))))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let admin_listener = bind(&admin, config.admin.listen)?;
+    let (secured, tls_addresses) = listeners::bind_secured(&proxies, &certificates)?;
+    let admin_listener = listeners::bind(&admin, config.admin.listen)?;
     let core = Core::open(config, clock)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
     let routing = Routing::new(config, &*core.store, &core.metrics)?;
     proxies.block_on(routing.resolve());
     let gateway = Arc::new(new_gateway(config, &core, routing));
     let connections = Arc::new(new_connections(config, &gateway));
-    let gateway_addresses = addresses(&listeners)?;
-    let tls_addresses = addresses(secured.iter().map(|(listener, _)| listener))?;
     let (shutdown, stopping) = watch::channel(false);
     let (admin_shutdown, admin_stopping) = watch::channel(false);
     let readiness = Readiness::new(
         &gateway_addresses,
         &tls_addresses,
+        gateway_sockets.clone(),
         connections.probe.clone(),
         stopping.clone(),
         Arc::clone(&core.store),
@@ -243,6 +243,7 @@ pub fn build_with_clock(
     Ok(App {
         gateway_addresses,
         tls_addresses,
+        gateway_sockets,
         admin_address,
         core,
         first_token,
@@ -275,6 +276,11 @@ fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
         metrics: Arc::clone(&core.metrics),
         clock: Arc::clone(&core.clock),
         trusted_proxies: config.gateway.trusted_proxies.clone(),
+        body: BodyBounds {
+            silence: config.gateway.bounds.body_timeout,
+            rate: config.gateway.bounds.body_rate,
+            grace: config.gateway.bounds.body_grace,
+        },
         access_log: config.log.access,
     }
 }
@@ -294,26 +300,16 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
             head_timeout: config.gateway.header_timeout,
             idle_timeout: config.gateway.idle_timeout,
             http2: config.gateway.http2,
+            max_fields: config.gateway.bounds.headers,
+            requests: config.gateway.bounds.requests,
         },
+        addresses: Arc::new(Addresses::new(
+            config.gateway.bounds.connections_per_address,
+            config.gateway.trusted_proxies.clone(),
+        )),
         probe: readiness::probe_head(),
         running: 0.into(),
     }
-}
-
-fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let _inside = runtime.enter();
-    let listen = || -> io::Result<TcpListener> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    listen().with_context(|| {
-        format!("cannot listen on {address}; free the port or choose another in the configuration")
-    })
-}
-
-fn addresses<'l>(listeners: impl IntoIterator<Item = &'l TcpListener>) -> io::Result<Vec<SocketAddr>> {
-    listeners.into_iter().map(TcpListener::local_addr).collect()
 }
 
 impl App {

@@ -35,6 +35,7 @@ A tour:
   portcullis serve --config FILE            run the gateway
   portcullis keys create --name ci          make a key, print its secret
   portcullis usage --group-by key           who used what
+  portcullis store backup --out FILE        keep a copy of all of it
 
 Exit status: 0 done, 1 failed, 2 wrong usage.";
 

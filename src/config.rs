@@ -3,12 +3,15 @@
 //! `file.rs` reads the TOML text into these types and names every fault with its dotted path and line; nothing else
 //! makes a `Config`. Defaults come from `config/default.toml`, which is part of the binary.
 
+pub mod bounds;
+pub mod cors;
 mod credential;
 mod expand;
 pub mod file;
 mod headers;
 mod hosts;
 pub mod http2;
+pub mod listen;
 mod master_key;
 mod matching;
 mod rotation;
@@ -58,7 +61,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     /// Plain HTTP listeners. At least one, unless there are TLS listeners.
-    pub listen: Vec<SocketAddr>,
+    pub listen: listen::Listen,
     /// `[[gateway.tls]]`: TLS listeners, one for each address.
     pub tls: Vec<TlsListener>,
     /// Worker threads; never 0 here (0 in the file is one per core).
@@ -77,6 +80,8 @@ pub struct Gateway {
     pub idle_timeout: Duration,
     /// Connections at once; one more is closed.
     pub max_connections: usize,
+    /// What clients may do once they are connected.
+    pub bounds: bounds::ClientBounds,
     /// How long a stop waits for running requests.
     pub shutdown_grace: Duration,
 }
@@ -86,8 +91,19 @@ pub struct Gateway {
 pub struct TlsListener {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Whether its connections begin with a PROXY protocol header.
+    pub preamble: Preamble,
     /// Its certificates, and what it asks of clients.
     pub terms: Terms,
+}
+
+/// What a connection begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preamble {
+    /// What its client says.
+    None,
+    /// A PROXY protocol header.
+    Proxy,
 }
 
 /// `[admin]`: the listener that operators reach.
@@ -217,6 +233,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Until the response's first byte, and between its pieces.
     pub response_timeout: Duration,
+    /// How long an upgraded connection (a WebSocket) may be silent.
+    pub websocket_idle: Duration,
     /// Set on each forwarded request: the upstream's own credential, for one.
     pub set_headers: Vec<SetHeader>,
 }
@@ -224,7 +242,7 @@ pub struct Upstream {
 /// One target of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// `host:port`, a name or an address.
+    /// `host:port`, a name or an address; or `unix:` and a path.
     pub address: String,
     /// Its share, 1 to 100.
     pub weight: NonZeroU32,
@@ -281,6 +299,8 @@ pub struct Route {
     pub credential_forwarding: CredentialForwarding,
     /// How errors are written.
     pub error_format: ErrorFormat,
+    /// Which web pages may call it; `None`: none.
+    pub cors: Option<cors::Cors>,
     /// The largest request body: the route's own, else the gateway's; `None`: no limit.
     pub max_request_body: Option<NonZeroU64>,
 }

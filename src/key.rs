@@ -7,6 +7,7 @@
 pub mod due;
 pub mod group;
 pub mod quota;
+pub mod redact;
 pub mod scope;
 pub mod secret;
 

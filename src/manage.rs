@@ -241,10 +241,10 @@ impl Manage {
     /// The store's.
     pub fn load(&self) -> Result<u64, StoreError> {
         self.load_groups();
-        let (mut keys, mut failed, mut rows) = (0, None, index::Loading::default());
+        let (mut keys, mut failed) = (0, None);
         self.store.keys(Direction::Ascending, None, &mut |key| {
             self.snapshot.load(&key);
-            self.index.prepare(&mut rows, &key, &self.snapshot);
+            self.index.put(&key, &self.snapshot);
             keys += 1;
             failed = self.quotas.seed(&key, self.store.as_ref(), self.now()).err();
             if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -252,7 +252,6 @@ impl Manage {
         if let Some(error) = failed {
             return Err(error);
         }
-        self.index.load(rows);
         self.store.all_totals(&mut |(id, totals)| {
             self.index.add_totals(id, &totals);
             ControlFlow::Continue(())

@@ -1,5 +1,7 @@
 //! Every series, declared and documented once (contract, section 8). Series do not grow with the number of keys.
 
+pub mod bounds;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use prometheus::{
 
 use crate::key::Status;
 use crate::outcome::Outcome;
+use bounds::BoundsHit;
 
 /// The label of requests that no route took.
 pub const NO_ROUTE: &str = "none";
@@ -77,7 +80,10 @@ pub struct Metrics {
     pub store_commit: Histogram,
     /// `portcullis_connections_refused_total`
     pub connections_refused: IntCounter,
-    connections_ended: IntCounterVec,
+    /// `portcullis_bounds_hit_total`
+    pub bounds: BoundsHit,
+    /// `portcullis_panics_total`
+    pub panics: IntCounter,
     keys: IntGaugeVec,
     unflushed: IntGauge,
     routes: Mutex<HashMap<String, Arc<RouteMetrics>>>,
@@ -143,12 +149,11 @@ impl Metrics {
             "portcullis_connections_refused_total",
             "Connections closed at once because gateway.max_connections were open.",
         );
-        let ended = IntCounterVec::new(
-            Opts::new(
-                "portcullis_connections_ended_total",
-                "Connections ended at one of the gateway's bounds.",
-            ),
-            &["bound"],
+        let (bounds, bounds_hit) = BoundsHit::new()?;
+        registered(&registry, Ok(bounds_hit))?;
+        let panics = IntCounter::new(
+            "portcullis_panics_total",
+            "Connections that a fault of the gateway's own cost: please report each.",
         );
         let unflushed = IntGauge::new(
             "portcullis_usage_unflushed",
@@ -161,17 +166,13 @@ impl Metrics {
             upstream_errors: registered(&registry, upstream_errors)?,
             store_commit: registered(&registry, store_commit)?,
             connections_refused: registered(&registry, refused)?,
-            connections_ended: registered(&registry, ended)?,
+            bounds,
+            panics: registered(&registry, panics)?,
             keys: registered(&registry, keys)?,
             unflushed: registered(&registry, unflushed)?,
             routes: Mutex::default(),
             registry,
         })
-    }
-
-    /// A connection was ended at a bound of this name.
-    pub fn connection_ended(&self, bound: &'static str) {
-        self.connections_ended.with_label_values(&[bound]).inc();
     }
 
     /// The counters of a route; the same ones after a reload.
@@ -254,6 +255,8 @@ mod tests {
             "portcullis_gateway_overhead_seconds_count 0",
             "portcullis_store_commit_seconds_count 0",
             "portcullis_usage_unflushed 0",
+            "portcullis_bounds_hit_total{bound=\"connections\"} 0",
+            "portcullis_panics_total 0",
             "process_open_fds",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

@@ -3,11 +3,12 @@
 use http::HeaderMap;
 
 use crate::clock::Timestamp;
+use crate::key::redact::holds_secret;
 
 /// The longest request ID that a client may choose, in bytes.
 const MAX_BYTES: usize = 128;
 
-/// The client's own request ID, if it sent one that is sane: safe in headers, logs and JSON alike.
+/// The client's own request ID, if it sent one that is sane: safe in headers, logs and JSON alike, and no secret.
 pub fn given(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("x-request-id").iter();
     let id = values.next()?.to_str().ok()?;
@@ -15,7 +16,8 @@ pub fn given(headers: &HeaderMap) -> Option<&str> {
         b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=' | b'@')
     };
     let one = values.next().is_none();
-    (one && (1..=MAX_BYTES).contains(&id.len()) && id.bytes().all(sane)).then_some(id)
+    let good = one && (1..=MAX_BYTES).contains(&id.len()) && id.bytes().all(sane);
+    (good && !holds_secret(id.as_bytes())).then_some(id)
 }
 
 /// A new request ID: 26 characters that sort by time.

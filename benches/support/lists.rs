@@ -33,12 +33,17 @@ const PAGES: [(&str, &str); 15] = [
     ("q, none matches", "q=nosuchtext"),
 ];
 
-/// A line to import.
-pub fn key(number: usize, secret: &str) -> String {
+/// How many of so many keys are enabled: those with the lowest numbers.
+pub const fn enabled(keys: usize) -> usize {
+    keys - keys / 100
+}
+
+/// A line to import, of so many keys.
+pub fn key(number: usize, keys: usize, secret: &str) -> String {
     let environment = if number.is_multiple_of(2) { "live" } else { "test" };
     let role = if number % 10 == 3 { r#","role":"reader""# } else { "" };
     let tags = if number % 50 == 7 { r#","tags":["batch"]"# } else { "" };
-    let status = if number % 100 == 9 { r#","status":"disabled""# } else { "" };
+    let status = if number >= enabled(keys) { r#","status":"disabled""# } else { "" };
     let owner = number % 1_000;
     format!(
         r#"{{"name":"key {number:07}","owner":"owner-{owner}","scopes":["models:*"],"environment":"{environment}"{role}{tags}{status},"secret":"{secret}"}}"#

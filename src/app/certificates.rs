@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::TlsListener;
+use crate::config::{Preamble, TlsListener};
 use crate::tls::TlsFault;
 use crate::tls::server::Server;
 
@@ -14,7 +14,7 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Every TLS listener's certificates.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    servers: Vec<(SocketAddr, Arc<Server>)>,
+    servers: Vec<(SocketAddr, Preamble, Arc<Server>)>,
 }
 
 impl Certificates {
@@ -23,13 +23,14 @@ impl Certificates {
     /// # Errors
     /// The first that cannot be used.
     pub(super) fn load(listeners: &[TlsListener]) -> Result<Self, TlsFault> {
-        let load = |one: &TlsListener| Ok((one.listen, Arc::new(Server::new(one.terms.clone())?)));
+        let load =
+            |one: &TlsListener| Ok((one.listen, one.preamble, Arc::new(Server::new(one.terms.clone())?)));
         Ok(Self { servers: listeners.iter().map(load).collect::<Result<_, _>>()? })
     }
 
-    /// Where is listened, with what.
-    pub(super) fn listeners(&self) -> impl Iterator<Item = (SocketAddr, Arc<Server>)> {
-        self.servers.iter().map(|(at, server)| (*at, Arc::clone(server)))
+    /// Where is listened, how, with what.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (SocketAddr, Preamble, Arc<Server>)> {
+        self.servers.iter().map(|(at, preamble, server)| (*at, *preamble, Arc::clone(server)))
     }
 
     /// Puts others in force, by address. A listener that the configuration no longer has keeps what it has: addresses
@@ -40,8 +41,8 @@ impl Certificates {
     pub(super) fn replace(&self, listeners: &[TlsListener]) -> Result<(), TlsFault> {
         // All is loaded before any of it is put in force.
         let loaded = Self::load(listeners)?;
-        for (at, server) in loaded.listeners() {
-            if let Some((_, ours)) = self.servers.iter().find(|(address, _)| *address == at) {
+        for (at, _, server) in loaded.listeners() {
+            if let Some((_, _, ours)) = self.servers.iter().find(|(address, ..)| *address == at) {
                 ours.take_over(&server);
             }
         }
@@ -50,7 +51,7 @@ impl Certificates {
 
     /// Loads what has changed. What cannot be used is said, and the old stays in force.
     pub(super) fn refresh(&self) {
-        for (address, server) in &self.servers {
+        for (address, _, server) in &self.servers {
             match server.refresh() {
                 Ok(true) => tracing::info!(%address, "certificates loaded again"),
                 Ok(false) => {}

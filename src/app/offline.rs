@@ -13,7 +13,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Store as StoreConfig};
 use crate::key::secret::SecretHasher;
 use crate::store::StoreError;
-use crate::store::backup::Reader;
+use crate::store::backup::{BackupError, Reader};
 use crate::store::embedded::{self, EmbeddedStore, Peppering, Restored};
 use crate::usage::slab;
 
@@ -91,7 +91,10 @@ pub fn restore<R: Read>(config: &Config, backup: Reader<R>, existing: Existing) 
         let aside = replace(path, &young, old.as_ref())?;
         Ok(Placed { restored, aside })
     });
-    if placed.is_err() {
+    let of_another = |error: &anyhow::Error| {
+        matches!(error.downcast_ref(), Some(BackupError::Store(StoreError::InUse { .. })))
+    };
+    if placed.as_ref().is_err_and(|error| !of_another(error)) {
         // An unfinished store is of no use; that it stays is no harm either.
         let _ = fs::remove_file(&young);
     }

@@ -1,11 +1,13 @@
 //! Whether the gateway is ready: proved by a request of our own to each of its ports, and by a store that takes writes.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -31,6 +33,7 @@ pub(super) fn probe_head() -> Vec<u8> {
 pub(super) struct Readiness {
     addresses: Vec<SocketAddr>,
     secured: Vec<SocketAddr>,
+    sockets: Vec<PathBuf>,
     probe: Vec<u8>,
     stopping: watch::Receiver<bool>,
     store: Arc<dyn Store>,
@@ -40,13 +43,14 @@ impl Readiness {
     pub(super) fn new(
         addresses: &[SocketAddr],
         secured: &[SocketAddr],
+        sockets: Vec<PathBuf>,
         probe: Vec<u8>,
         stopping: watch::Receiver<bool>,
         store: Arc<dyn Store>,
     ) -> Self {
         let reachable = |all: &[SocketAddr]| all.iter().copied().map(reachable).collect();
         let (addresses, secured) = (reachable(addresses), reachable(secured));
-        Self { addresses, secured, probe, stopping, store }
+        Self { addresses, secured, sockets, probe, stopping, store }
     }
 
     async fn store_takes_writes(&self) -> bool {
@@ -54,14 +58,18 @@ impl Readiness {
         matches!(tokio::task::spawn_blocking(move || store.check()).await, Ok(Ok(())))
     }
 
-    /// Whether the address answers our probe with such bytes.
-    async fn answers(&self, address: SocketAddr, expected: &[u8]) -> bool {
+    /// Whether it answers our probe with such bytes.
+    async fn answers<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connecting: impl Future<Output = io::Result<S>>,
+        expected: &[&[u8]],
+    ) -> bool {
         let ask = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = connecting.await?;
             stream.write_all(&self.probe).await?;
-            let mut start = vec![0; expected.len()];
-            stream.read_exact(&mut start).await?;
-            std::io::Result::Ok(start == expected)
+            let mut start = vec![0; PROBE_ANSWERED.len()];
+            let read = stream.read(&mut start).await?;
+            io::Result::Ok(expected.iter().any(|expected| start[..read].starts_with(expected)))
         };
         matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(true)))
     }
@@ -87,11 +95,17 @@ impl Ready for Readiness {
             // Why is in the log: whoever asks here may be anybody.
             return Err("the store takes no writes; keys are checked as they were".into());
         }
-        let plain = self.addresses.iter().map(|address| (address, PROBE_ANSWERED));
-        let secured = self.secured.iter().map(|address| (address, TLS_ALERT));
+        let plain = self.addresses.iter().map(|address| (address, [PROBE_ANSWERED].as_slice()));
+        // One behind a PROXY protocol answers before the handshake.
+        let secured = self.secured.iter().map(|address| (address, [TLS_ALERT, PROBE_ANSWERED].as_slice()));
         for (address, expected) in plain.chain(secured) {
-            if !self.answers(*address, expected).await {
+            if !self.answers(TcpStream::connect(*address), expected).await {
                 return Err(format!("the gateway does not answer on {address}"));
+            }
+        }
+        for path in &self.sockets {
+            if !self.answers(UnixStream::connect(path), &[PROBE_ANSWERED]).await {
+                return Err(format!("the gateway does not answer on unix:{}", path.display()));
             }
         }
         Ok(())

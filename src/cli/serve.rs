@@ -65,6 +65,9 @@ fn announce(app: &App, path: &Path) {
     for address in &app.gateway_addresses {
         tracing::info!(%address, "the gateway listens");
     }
+    for path in &app.gateway_sockets {
+        tracing::info!(address = format!("unix:{}", path.display()), "the gateway listens");
+    }
     for address in &app.tls_addresses {
         tracing::info!(%address, "the gateway listens for TLS");
     }

@@ -3,7 +3,6 @@
 //! The defaults were put in before, so each field that always has a value is required here: one that
 //! `config/default.toml` forgets is found by the first test.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -12,10 +11,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::bounds;
 use super::expand::is_variable_name;
 use super::file::Surroundings;
 use super::hosts;
 use super::http2;
+use super::listen;
 use super::rotation;
 use super::tls;
 use super::{
@@ -25,7 +26,6 @@ use super::{
 use crate::document::{Fields, either, integer, string, text};
 use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
 
-const MAX_LISTENERS: usize = 64;
 const MAX_THREADS: u64 = 1024;
 const MAX_ADMIN_HOSTS: usize = 64;
 const MAX_TRUSTED_PROXIES: usize = 256;
@@ -46,8 +46,8 @@ const NOT_YET: &str = "not supported yet";
 
 /// Reads `[gateway]`.
 pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gateway> {
-    let listen = listeners(&mut fields);
-    let tls = tls::listeners(&mut fields, around, listen.as_deref().unwrap_or_default());
+    let listen = listen::listen(&mut fields);
+    let tls = tls::listeners(&mut fields, around, listen.as_ref());
     let threads = fields.require("threads", |v| integer(v, 0, MAX_THREADS)).map(threads);
     let trusted_proxies = fields.values("trusted_proxies", MAX_TRUSTED_PROXIES, network);
     let max_request_header =
@@ -56,6 +56,7 @@ pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gate
     let header_timeout = fields.require("header_timeout", |v| within(v, HEADER_TIMEOUT));
     let idle_timeout = fields.require("idle_timeout", |v| within(v, IDLE_TIMEOUT));
     let max_connections = fields.require("max_connections", |v| integer(v, 1, MAX_CONNECTIONS));
+    let bounds = bounds::client_bounds(&mut fields);
     let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
     let http2 = http2::http2(&mut fields);
     fields.finish();
@@ -70,6 +71,7 @@ pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gate
         header_timeout: header_timeout?,
         idle_timeout: idle_timeout?,
         max_connections: count(max_connections?),
+        bounds: bounds?,
         shutdown_grace: shutdown_grace?,
     })
 }
@@ -184,25 +186,7 @@ pub fn within(value: &Value, (least, most): (Duration, Duration)) -> Result<Dura
     quantity::duration(value, least, most)
 }
 
-/// Up to [`MAX_LISTENERS`] addresses, none twice; port 0, which the system chooses, may be repeated. None only beside
-/// TLS listeners.
-fn listeners(fields: &mut Fields<'_>) -> Option<Vec<SocketAddr>> {
-    let mut seen = HashSet::new();
-    let listen = fields.values("listen", MAX_LISTENERS, |value| {
-        let address = address(value)?;
-        if address.port() != 0 && !seen.insert(address) {
-            return Err("is listed twice".into());
-        }
-        Ok(address)
-    });
-    if !fields.has("tls") {
-        refuse_empty(fields, "listen", "must have at least one address, or [[gateway.tls]] beside it");
-    }
-    listen
-}
-
-/// An IP address and a port.
-pub fn address(value: &Value) -> Result<SocketAddr, String> {
+pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
     string(value)?
         .parse()
         .map_err(|_| "must be an IP address and a port, such as \"0.0.0.0:8080\" or \"[::1]:8080\"".into())
@@ -227,7 +211,7 @@ fn threads(wanted: u64) -> usize {
 }
 
 /// A number whose bound fits every platform that this runs on.
-fn count(number: u64) -> usize {
+pub(super) fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::TlsListener;
 use super::file::Surroundings;
+use super::listen::Listen;
 use super::sections::{address, existing_file};
-use crate::document::{Faults, Fields, string};
+use super::{Preamble, TlsListener};
+use crate::document::{Faults, Fields, either, string};
 use crate::tls::{self, Clients, Demand, Pair, Part, Terms, TlsFault};
 
 /// Entries at most.
@@ -17,6 +18,7 @@ const MAX_ENTRIES: usize = 256;
 /// One entry of the list.
 struct Entry {
     listen: SocketAddr,
+    preamble: Preamble,
     pair: Pair,
     clients: Option<Clients>,
 }
@@ -27,17 +29,18 @@ struct Entry {
 pub fn listeners(
     fields: &mut Fields<'_>,
     around: &Surroundings<'_>,
-    plain: &[SocketAddr],
+    plain: Option<&Listen>,
 ) -> Vec<TlsListener> {
     let mut found: Vec<TlsListener> = Vec::new();
     fields.list("tls", MAX_ENTRIES, |value, pointer, faults| {
         let entry = entry(value, pointer, faults, around)?;
-        if entry.listen.port() != 0 && plain.contains(&entry.listen) {
+        let taken = plain.is_some_and(|plain| plain.addresses().any(|address| *address == entry.listen));
+        if entry.listen.port() != 0 && taken {
             faults.add(format!("{pointer}/listen"), "is an address of gateway.listen as well");
         }
         let Some(there) = found.iter_mut().find(|one| one.listen == entry.listen) else {
             let terms = Terms { pairs: vec![entry.pair], clients: entry.clients };
-            found.push(TlsListener { listen: entry.listen, terms });
+            found.push(TlsListener { listen: entry.listen, preamble: entry.preamble, terms });
             return Some(());
         };
         // Which certificate a client asks for is its own choice; what is asked of it must not follow from that.
@@ -46,6 +49,9 @@ pub fn listeners(
                 format!("{pointer}/client_ca"),
                 "must be the same, as must client_certificate, in all entries of one address",
             );
+        }
+        if there.preamble != entry.preamble {
+            faults.add(format!("{pointer}/proxy_protocol"), "must be the same in all entries of one address");
         }
         if there.terms.pairs.contains(&entry.pair) {
             faults.add(format!("{pointer}/certificate"), "is listed twice for this address");
@@ -59,6 +65,7 @@ pub fn listeners(
 fn entry(value: &Value, pointer: &str, faults: &mut Faults, around: &Surroundings<'_>) -> Option<Entry> {
     let mut fields = Fields::open(value, pointer, faults)?;
     let listen = fields.require("listen", address);
+    let preamble = fields.read("proxy_protocol", |v| either(v, Preamble::Proxy, Preamble::None));
     let certificate = fields.require("certificate", |v| existing_file(v, around));
     let private_key = fields.require("private_key", |v| existing_file(v, around));
     let authorities = fields.read("client_ca", |v| existing_file(v, around));
@@ -77,7 +84,8 @@ fn entry(value: &Value, pointer: &str, faults: &mut Faults, around: &Surrounding
     fields.finish();
     let clients =
         authorities.map(|authorities| Clients { authorities, demand: demand.unwrap_or(Demand::Required) });
-    Some(Entry { listen: listen?, pair: pair?, clients })
+    let preamble = preamble.unwrap_or(Preamble::None);
+    Some(Entry { listen: listen?, preamble, pair: pair?, clients })
 }
 
 fn demand(value: &Value) -> Result<Demand, String> {

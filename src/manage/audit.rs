@@ -16,6 +16,7 @@ use super::list::Turn;
 use super::{Actor, Manage, ManageError, Permission};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
+use crate::key::redact::redacted;
 use crate::store::audit::{Chain, Draft, Entry};
 use crate::store::{Change, Direction, StoreError};
 
@@ -143,7 +144,8 @@ impl Manage {
                 at: self.now(),
                 actor: actor.id.clone(),
                 action,
-                target: target.to_string(),
+                // What names nothing is whatever the caller wrote.
+                target: redacted(&target.to_string()).into_owned(),
                 outcome: error.code().to_owned(),
                 before: None,
                 after: None,

@@ -4,7 +4,8 @@
 //! are one walk through memory. Texts of names and descriptions are there in lower case for `q`; records are fetched
 //! from the store for the one page that is shown.
 
-use std::collections::BTreeMap;
+mod sorted;
+
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -15,20 +16,22 @@ use crate::key::{Key, KeyId, Status, Switch};
 use crate::outcome::Tally;
 use crate::snapshot::{OwnerCell, RoleCell, Snapshot};
 use crate::store::{Added, Totals};
+use sorted::Sorted;
 
 /// Never, as a time.
 const NEVER: u64 = u64::MAX;
 /// Between the texts of a row; no text contains it.
 const BETWEEN: char = '\u{0}';
+/// Before each tag, which come last; no text contains it.
+const TAG: char = '\u{1}';
 
 /// One key, as far as filters and orders need it.
 #[derive(Debug)]
 struct Row {
-    /// Name, description and fingerprint in lower case, one after the other.
+    /// Name, description and fingerprint in lower case, then each tag as it is, one after the other.
     texts: Box<str>,
     owner: Option<Arc<OwnerCell>>,
     role: Option<Arc<RoleCell>>,
-    tags: Box<[Box<str>]>,
     expires: u64,
     last_used: u64,
     requests: u64,
@@ -44,8 +47,17 @@ impl Row {
         Status::derive(self.revoked.map(|()| now), expires, self.switch, now)
     }
 
+    /// What `q` looks at.
+    fn searched(&self) -> &str {
+        self.texts.split(TAG).next().unwrap_or_default()
+    }
+
+    fn has_tag(&self, wanted: &str) -> bool {
+        self.texts.split(TAG).skip(1).any(|tag| tag == wanted)
+    }
+
     fn name(&self) -> &str {
-        self.texts.split(BETWEEN).next().unwrap_or_default()
+        self.searched().split(BETWEEN).next().unwrap_or_default()
     }
 
     fn rank(&self, id: KeyId, sort: Sort) -> Rank {
@@ -62,14 +74,10 @@ impl Row {
 /// Every key's row.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    rows: RwLock<BTreeMap<KeyId, Row>>,
+    rows: RwLock<Sorted<Row>>,
     /// The environments that were seen, of which there are few.
     environments: RwLock<Vec<Box<str>>>,
 }
-
-/// Rows on their way into the index, in the order of creation.
-#[derive(Default)]
-pub(super) struct Loading(Vec<(KeyId, Row)>);
 
 /// What a filter asks of a row's owner or role.
 enum Wanted<T> {
@@ -117,19 +125,8 @@ impl Index {
     pub(super) fn put(&self, key: &Key, snapshot: &Snapshot) {
         let environment = self.environment(&key.profile.environment);
         let mut rows = self.rows.write();
-        let used = rows.get(&key.id).map_or((0, 0), |row| (row.requests, row.last_used));
+        let used = rows.get(key.id).map_or((0, 0), |row| (row.requests, row.last_used));
         rows.insert(key.id, row_of(key, snapshot, environment, used));
-    }
-
-    /// Takes over every key's row, at start. Made at once from sorted rows, the tree has no half-empty nodes.
-    pub(super) fn load(&self, rows: Loading) {
-        *self.rows.write() = BTreeMap::from_iter(rows.0);
-    }
-
-    /// Adds a key to what is loaded at start.
-    pub(super) fn prepare(&self, loading: &mut Loading, key: &Key, snapshot: &Snapshot) {
-        let environment = self.environment(&key.profile.environment);
-        loading.0.push((key.id, row_of(key, snapshot, environment, (0, 0))));
     }
 
     fn known_environment(&self, name: &str) -> u32 {
@@ -149,12 +146,12 @@ impl Index {
     }
 
     pub(super) fn remove(&self, id: KeyId) {
-        self.rows.write().remove(&id);
+        self.rows.write().remove(id);
     }
 
     /// Adds the totals of one of a key's versions, at start.
     pub(super) fn add_totals(&self, id: KeyId, totals: &Totals) {
-        if let Some(row) = self.rows.write().get_mut(&id) {
+        if let Some(row) = self.rows.write().get_mut(id) {
             row.requests += totals.requests;
             row.last_used = row.last_used.max(totals.last_used.map_or(0, Timestamp::as_millis));
         }
@@ -164,7 +161,7 @@ impl Index {
     pub(super) fn add_usage(&self, added: &[Added]) {
         let mut rows = self.rows.write();
         for one in added.iter().filter(|one| one.count > 0 && one.row.outcome.tally() == Tally::LetThrough) {
-            if let Some(row) = rows.get_mut(&one.row.key) {
+            if let Some(row) = rows.get_mut(one.row.key) {
                 row.requests += one.count;
                 row.last_used = row.last_used.max(one.last_used.as_millis());
             }
@@ -180,7 +177,7 @@ impl Index {
         let rows = self.rows.read();
         let of_owner = |row: &Row| row.owner.as_ref().is_some_and(|cell| Arc::ptr_eq(cell, owner));
         let active =
-            rows.iter().filter(|(id, row)| **id != but && of_owner(row) && row.status(now) == Status::Active);
+            rows.iter().filter(|(id, row)| *id != but && of_owner(row) && row.status(now) == Status::Active);
         u64::try_from(active.count()).unwrap_or(u64::MAX)
     }
 
@@ -188,7 +185,7 @@ impl Index {
     pub(super) fn with_role(&self, role: &Arc<RoleCell>) -> u64 {
         let rows = self.rows.read();
         let has = |row: &&Row| row.role.as_ref().is_some_and(|cell| Arc::ptr_eq(cell, role));
-        u64::try_from(rows.values().filter(has).count()).unwrap_or(u64::MAX)
+        u64::try_from(rows.iter().map(|(_, row)| row).filter(has).count()).unwrap_or(u64::MAX)
     }
 
     /// One page: walks every row and keeps the best `limit` beside the cursor.
@@ -205,9 +202,9 @@ impl Index {
         let mut page = Best::new(query, limit);
         let mut total = 0_u64;
         for (id, row) in self.rows.read().iter() {
-            if ready.matches(*id, row) {
+            if ready.matches(id, row) {
                 total += 1;
-                page.offer(row.rank(*id, query.sort));
+                page.offer(row.rank(id, query.sort));
             }
         }
         let (ranks, more) = page.finish();
@@ -223,7 +220,7 @@ impl Ready<'_> {
             && self.owner.is(row.owner.as_ref())
             && self.role.is(row.role.as_ref())
             && self.environment.is_none_or(|wanted| row.environment == wanted)
-            && filter.tag.as_ref().is_none_or(|wanted| row.tags.iter().any(|tag| **tag == **wanted))
+            && filter.tag.as_ref().is_none_or(|wanted| row.has_tag(wanted))
             && filter.unused_since.is_none_or(unused)
             && self.needle.as_deref().is_none_or(|needle| mentions(id, row, needle))
     }
@@ -231,7 +228,7 @@ impl Ready<'_> {
 
 /// Whether a key's texts contain `needle`, which is in lower case.
 fn mentions(id: KeyId, row: &Row, needle: &str) -> bool {
-    memchr::memmem::find(row.texts.as_bytes(), needle.as_bytes()).is_some()
+    memchr::memmem::find(row.searched().as_bytes(), needle.as_bytes()).is_some()
         || (can_be_in_id(needle) && id.to_string().contains(needle))
 }
 
@@ -248,12 +245,15 @@ fn row_of(key: &Key, snapshot: &Snapshot, environment: u32, used: (u64, u64)) ->
         texts.push(BETWEEN);
         texts.push_str(&text.to_lowercase());
     }
+    for tag in &profile.tags {
+        texts.push(TAG);
+        texts.push_str(tag);
+    }
     Row {
         texts: texts.into(),
         owner: profile.owner.as_deref().map(|name| snapshot.owner_cell(name)),
         role: profile.role.as_deref().map(|name| snapshot.role_cell(name)),
         environment,
-        tags: profile.tags.iter().map(|tag| tag.as_str().into()).collect(),
         expires: profile.expires_at.map_or(NEVER, Timestamp::as_millis),
         requests: used.0,
         last_used: used.1,

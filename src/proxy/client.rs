@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::pace;
+use super::socket::Socket;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -20,7 +22,6 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// The most that is held: larger writes leave at once.
@@ -30,7 +31,7 @@ const MAX_SLICES: usize = 8;
 
 /// A client's connection: its socket, or TLS around it.
 #[derive(Debug)]
-pub struct Client<S = TcpStream> {
+pub struct Client<S = Socket> {
     socket: S,
     id: UniqueIDType,
     digest: Arc<SocketDigest>,
@@ -48,15 +49,16 @@ enum Next {
 
 impl Client {
     /// Around an accepted socket, with the facts that are told of it.
-    pub fn new(socket: TcpStream, digest: SocketDigest) -> Self {
+    pub fn new(socket: impl Into<Socket>, digest: SocketDigest) -> Self {
+        let socket = socket.into();
         let id = socket.as_raw_fd();
         Self::around(socket, id, digest, None)
     }
 }
 
-impl Client<TlsStream<TcpStream>> {
+impl Client<TlsStream<Socket>> {
     /// Around a connection whose handshake is done.
-    pub fn secured(socket: TlsStream<TcpStream>, digest: SocketDigest) -> Self {
+    pub fn secured(socket: TlsStream<Socket>, digest: SocketDigest) -> Self {
         let id = socket.as_raw_fd();
         // Pingora asks for no more than that there is one. Empty, it costs no copy of the cipher's name.
         let ssl = SslDigest::new("", "TLS", None, None, Vec::new());
@@ -127,7 +129,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Client<S> {
                 Poll::Pending => {}
             }
         }
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if read.is_pending() {
+            pace::waits();
+        } else {
+            pace::sends();
+        }
+        read
     }
 }
 
@@ -206,7 +214,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn pair() -> (Client, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

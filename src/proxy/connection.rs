@@ -4,10 +4,14 @@
 //! deadline however slowly it trickles, its size has one bound, what is malformed is answered as any other denial, and
 //! a connection that waits holds no request state.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::num::NonZeroU32;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -16,17 +20,20 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::time::timeout;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use super::context::Context;
 use super::http2::{self, Arrival, PREFACE};
-use super::{Gateway, KeyedProxy, reply};
+use super::pace::measured;
+use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
 use crate::config::http2::{Cleartext, Http2};
 use crate::head::{self, FaultKind};
+use crate::metrics::bounds::Bound;
 use crate::request_id;
 
 /// Read at once while a head arrives.
@@ -38,7 +45,7 @@ pub(super) const LINGER_BYTES: usize = 256 << 10;
 /// The part of HTTP/2's preface that ends as a head does. What is not the rest of it after this is the codec's to find.
 const PREFACE_HEAD: &[u8] = PREFACE.split_at(18).0;
 /// The answer to the probe by which `/readyz` proves that this port answers.
-const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+pub(super) const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
 /// What connections are bounded by.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +58,10 @@ pub struct Bounds {
     pub idle_timeout: Duration,
     /// HTTP/2, and its bounds.
     pub http2: Http2,
+    /// The most fields of a head.
+    pub max_fields: usize,
+    /// The most requests of a connection; `None`: no bound.
+    pub requests: Option<NonZeroU32>,
 }
 
 /// What every connection shares.
@@ -61,6 +72,8 @@ pub struct Connections {
     pub proxy: Arc<HttpProxy<KeyedProxy>>,
     /// The bounds.
     pub bounds: Bounds,
+    /// Who has how many connections.
+    pub addresses: Arc<Addresses>,
     /// A head that only this process knows, by which it proves to itself that the port answers.
     pub probe: Vec<u8>,
     /// Requests that run.
@@ -84,7 +97,7 @@ enum Incoming {
 /// Which of a connection's requests is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// The first, and until when its head must be there.
+    /// Its first, on a connection that began then.
     First(Instant),
     Later,
 }
@@ -106,23 +119,23 @@ impl Drop for Running<'_> {
 }
 
 impl Connections {
-    /// Serves one connection to its end, `spent` of whose first head's time is over already. When `shutdown` turns
-    /// true, a request that runs is finished and no other is begun.
+    /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
+    /// begun.
     pub async fn serve(
         self: &Arc<Self>,
         mut stream: Stream,
         peer: SocketAddr,
-        spent: Duration,
+        began: Instant,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let deadline = Instant::now() + self.bounds.head_timeout.saturating_sub(spent);
         let open = self.gateway.lines.open();
         // Made once, so that a request only looks at them.
         let mut cut = pin!(open.line().cut());
         let told = shutdown.clone();
         let mut stop = pin!(shutdown.wait_for(|stop| *stop));
         let mut settings = None;
-        let mut turn = Turn::First(deadline);
+        let mut turn = Turn::First(began);
+        let mut served = 0;
         loop {
             let incoming = tokio::select! {
                 biased;
@@ -139,7 +152,7 @@ impl Connections {
                     return;
                 }
                 Incoming::Preface(read) => {
-                    let arrival = Arrival { peer, read, deadline };
+                    let arrival = Arrival { peer, read, began };
                     return Box::pin(http2::serve(self, stream, arrival, told.clone())).await;
                 }
                 Incoming::Nothing => return,
@@ -151,12 +164,17 @@ impl Connections {
             if let Some(settings) = settings.take() {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
+            served += 1;
+            if self.bounds.requests.is_some_and(|most| served >= most.get()) {
+                self.hit(Bound::RequestsPerConnection);
+                session.set_keepalive_reuses_remaining(Some(0));
+            }
             session.set_pipelined_prefix(head);
             let processed = tokio::select! {
                 biased;
                 // What is dropped here counts itself, and closes both connections in the middle of its answer.
                 () = &mut cut => return,
-                processed = open.line().serve(self.proxy.process_new_http(session, &told)) => processed,
+                processed = open.line().serve(measured(self.proxy.process_new_http(session, &told))) => processed,
             };
             let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();
@@ -166,19 +184,27 @@ impl Connections {
     /// Waits for a request and reads its head. A connection's first head has its time from the connection's first
     /// moment, each later one from its own first byte.
     async fn read_head(&self, stream: &mut Stream, turn: Turn) -> Incoming {
-        let mut buffer = BytesMut::with_capacity(READ_BYTES);
-        let time = match turn {
-            Turn::First(deadline) => deadline - Instant::now(),
-            Turn::Later => match timeout(self.bounds.idle_timeout, stream.read_buf(&mut buffer)).await {
-                Ok(Ok(1..)) => self.bounds.head_timeout,
-                Ok(_) | Err(_) => return Incoming::Nothing,
+        let mut buffer = BytesMut::new();
+        let mut left = self.bounds.head_timeout;
+        match turn {
+            Turn::First(began) => left = left.saturating_sub(began.elapsed()),
+            Turn::Later => match timeout(self.bounds.idle_timeout, read_some(stream, &mut buffer)).await {
+                Ok(Ok(1..)) => {}
+                Ok(_) => return Incoming::Nothing,
+                Err(_) => {
+                    self.hit(Bound::IdleTimeout);
+                    return Incoming::Nothing;
+                }
             },
-        };
+        }
         let speaks_http2 = turn != Turn::Later && self.bounds.http2.cleartext == Cleartext::PriorKnowledge;
-        match timeout(time, self.read_to_end(stream, &mut buffer)).await {
+        match timeout(left, self.read_to_end(stream, &mut buffer)).await {
             Ok(None) if speaks_http2 && buffer.starts_with(PREFACE_HEAD) => Incoming::Preface(buffer),
             Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer)),
-            Err(_) if buffer.is_empty() => Incoming::Nothing,
+            Err(_) if buffer.is_empty() => {
+                self.hit(Bound::HeaderTimeout);
+                Incoming::Nothing
+            }
             Err(_) => Incoming::Refused(Denial::RequestTimeout),
         }
     }
@@ -200,8 +226,7 @@ impl Connections {
                 return None;
             }
             looked = buffer.len();
-            buffer.reserve(READ_BYTES);
-            if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
+            if !matches!(read_some(stream, buffer).await, Ok(1..)) {
                 return Some(Incoming::Nothing);
             }
         }
@@ -213,16 +238,25 @@ impl Connections {
             return Incoming::Probe;
         }
         match head::check(&buffer[..end]) {
+            Ok(_) if head::field_count(&buffer[..end]) > self.bounds.max_fields => {
+                Incoming::Refused(Denial::TooManyHeaders(self.bounds.max_fields))
+            }
             Ok(_) => Incoming::Head(buffer),
             Err(fault) => Incoming::Refused(match fault.kind() {
                 FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
-                FaultKind::TooLarge => Denial::HeaderTooLarge(self.bounds.max_head),
+                FaultKind::TooLarge => Denial::TooManyHeaders(self.bounds.max_fields),
             }),
         }
     }
 
+    /// Counts a bound that struck.
+    pub(super) fn hit(&self, bound: Bound) {
+        self.gateway.metrics.bounds.hit(bound);
+    }
+
     /// Answers bytes that are no request, counts them and closes the connection.
     async fn refuse(&self, mut stream: Stream, peer: SocketAddr, denial: &Denial) {
+        bounds::of(denial).into_iter().for_each(|bound| self.hit(bound));
         let mut context = Context::new(Arc::clone(&self.gateway));
         context.request_id = request_id::new(context.received);
         context.address = Some(peer.ip().to_canonical());
@@ -233,6 +267,18 @@ impl Connections {
             linger(&mut stream).await;
         }
     }
+}
+
+/// Reads what is there. The bytes come by the stack, so that who waits for them holds no memory for them.
+async fn read_some(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut space = [0; READ_BYTES];
+        let mut read = ReadBuf::new(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 /// Reads what the client still sends, for a while: closing a socket with unread bytes resets it, and the client would

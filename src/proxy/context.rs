@@ -94,6 +94,11 @@ impl Context {
         self.started
     }
 
+    /// Bytes a second that its body must bring.
+    pub fn least_rate(&self) -> u64 {
+        self.gateway.body.least_rate()
+    }
+
     /// What its answer says of a secret whose grace runs.
     pub fn retirement_headers(&self) -> Vec<Field> {
         let retiring = self.found.as_ref().and_then(|found| authorize::retiring(found, self.received));

@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::connection::{Connections, Running};
 use super::context::Context;
+use super::panics;
+use crate::metrics::bounds::Bound;
 use crate::outcome::Outcome;
 use crate::request_id;
 use frames::Frames;
@@ -54,8 +56,8 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// What was read of it already.
     pub read: BytesMut,
-    /// Until when its preface and first frame must be there.
-    pub deadline: Instant,
+    /// Its first moment, from which its preface and first frame have their time.
+    pub began: Instant,
 }
 
 /// A connection that is served.
@@ -65,6 +67,8 @@ struct Served {
     digest: Arc<Digest>,
     alarm: Arc<Alarm>,
     streams: JoinSet<()>,
+    /// Requests so far.
+    served: u32,
     malformed: u32,
 }
 
@@ -97,16 +101,21 @@ pub async fn serve(
     };
     let bounds = &connections.bounds;
     let alarm = Arc::new(Alarm::default());
-    let frames = Frames::new(bounds.http2, bounds.head_timeout, arrival.deadline);
+    let deadline = arrival.began + bounds.head_timeout;
+    let frames = Frames::new(bounds.http2, bounds.head_timeout, deadline);
     let watched = Watched::new(stream, arrival.read, frames, Arc::clone(&alarm));
-    let shaken = timeout_at(arrival.deadline, handshake(Box::new(watched), Some(options(connections))));
-    let Ok(Ok(connection)) = shaken.await else { return };
+    let shaken = handshake(Box::new(watched), Some(options(connections)));
+    let Ok(shaken) = timeout_at(deadline, shaken).await else {
+        return connections.hit(Bound::HeaderTimeout);
+    };
+    let Ok(connection) = shaken else { return };
     let served = Served {
         connections: Arc::clone(connections),
         peer: arrival.peer,
         digest: Arc::new(digest),
         alarm,
         streams: JoinSet::new(),
+        served: 0,
         malformed: 0,
     };
     served.run(connection, shutdown).await;
@@ -138,7 +147,7 @@ impl Served {
             let event = tokio::select! {
                 biased;
                 strike = self.alarm.struck() => {
-                    self.connections.gateway.metrics.connection_ended(strike.as_str());
+                    self.connections.hit(strike.bound());
                     Event::Close
                 }
                 _ = shutdown.wait_for(|stop| *stop), if !ending => Event::Stop,
@@ -151,7 +160,14 @@ impl Served {
             };
             match event {
                 Event::Ended => quiet_since = Instant::now(),
-                Event::Came(Some(H2Accept::Session(session))) => self.begin(session, told.clone()),
+                Event::Came(Some(H2Accept::Session(session))) => {
+                    self.begin(session, told.clone());
+                    if self.is_spent() && !ending {
+                        self.connections.hit(Bound::RequestsPerConnection);
+                        connection.graceful_shutdown();
+                        (ending, idle) = (true, GOODBYE);
+                    }
+                }
                 Event::Came(Some(H2Accept::Rejected)) if self.malformed < MAX_MALFORMED => self.reject(),
                 Event::Came(None) => return,
                 Event::Stop => {
@@ -159,6 +175,7 @@ impl Served {
                     (ending, idle, quiet_since) = (true, GOODBYE, Instant::now());
                 }
                 Event::Silence if !ending => {
+                    self.connections.hit(Bound::IdleTimeout);
                     connection.graceful_shutdown();
                     (ending, idle, quiet_since) = (true, GOODBYE, Instant::now());
                 }
@@ -168,6 +185,9 @@ impl Served {
                 }
                 Event::Silence => return,
                 Event::Close | Event::Came(Some(H2Accept::Rejected)) => {
+                    if self.malformed >= MAX_MALFORMED {
+                        self.connections.hit(Bound::Http2Malformed);
+                    }
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     // Who does not take the reason does not need it.
                     let _ = timeout(GOODBYE, connection.accept()).await;
@@ -179,8 +199,16 @@ impl Served {
 
     /// Serves a stream beside the others.
     fn begin(&mut self, session: HttpSession, told: watch::Receiver<bool>) {
+        self.served += 1;
         let (connections, peer) = (Arc::clone(&self.connections), self.peer);
-        self.streams.spawn(async move { serve_stream(&connections, session, peer, told).await });
+        let metrics = Arc::clone(&connections.gateway.metrics);
+        let work = async move { serve_stream(&connections, session, peer, told).await };
+        self.streams.spawn(panics::counted(metrics, work));
+    }
+
+    /// Whether it has carried as many requests as it may.
+    fn is_spent(&self) -> bool {
+        self.connections.bounds.requests.is_some_and(|most| self.served >= most.get())
     }
 
     /// Counts a request that was refused before it could be looked at.
@@ -202,9 +230,8 @@ async fn serve_stream(
 ) {
     let _running = Running::new(&connections.running);
     session.set_write_timeout(Some(connections.bounds.idle_timeout));
-    if let Err(fault) = request::normalize(session.req_header_mut()) {
-        return request::refuse(&connections.gateway, session, peer, fault, connections.bounds.max_head)
-            .await;
+    if let Err(fault) = request::normalize(session.req_header_mut(), connections.bounds.max_fields) {
+        return request::refuse(connections, session, peer, fault).await;
     }
     let open = connections.gateway.lines.open();
     let line = open.line();

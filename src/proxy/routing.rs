@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::upstream::Upstream;
 use crate::admission::policy::Policy;
+use crate::config::cors::Cors;
 use crate::config::{Config, CredentialForwarding, ErrorFormat, PathRewrite};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routes::{self, Table};
@@ -24,6 +25,8 @@ pub struct Route {
     pub forwarding: CredentialForwarding,
     /// How errors are written.
     pub error_format: ErrorFormat,
+    /// Which web pages may call it.
+    pub cors: Option<Cors>,
     /// Where requests go.
     pub upstream: Arc<Upstream>,
     /// Its counters.
@@ -64,6 +67,7 @@ impl Routing {
                 rewrite: route.path_rewrite,
                 forwarding: route.credential_forwarding,
                 error_format: route.error_format,
+                cors: route.cors.clone(),
                 upstream: Arc::clone(upstream),
                 metrics: metrics.route(label),
             }));

@@ -8,14 +8,13 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
+use crate::config::listen::UNIX;
 use crate::config::{Balance, SetHeader, Upstream as UpstreamConfig};
 
 /// How often the names of targets are looked up again.
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How long an idle connection to a target is kept.
 const POOL_IDLE: Duration = Duration::from_mins(1);
-/// How long an upgraded connection (a WebSocket) may be silent.
-const UPGRADED_IDLE: Duration = Duration::from_hours(1);
 
 /// An upstream at work.
 #[derive(Debug)]
@@ -24,6 +23,8 @@ pub struct Upstream {
     pub name: String,
     /// Replaces the client's `Host`.
     pub host: Option<http::HeaderValue>,
+    /// How long an upgraded connection may be silent.
+    pub websocket_idle: Duration,
     /// Set on each forwarded request.
     pub set_headers: Vec<SetHeader>,
     targets: Vec<Arc<Target>>,
@@ -42,8 +43,25 @@ pub struct Target {
     address: String,
     weight: u32,
     /// What the address resolved to last. A look-up that fails leaves it as it is.
-    resolved: ArcSwapOption<SocketAddr>,
+    resolved: ArcSwapOption<Place>,
     running: AtomicU32,
+}
+
+/// Where a target is.
+#[derive(Debug)]
+enum Place {
+    Inet(SocketAddr),
+    Unix(String),
+}
+
+impl Place {
+    /// Of what needs no look-up.
+    fn literal(address: &str) -> Option<Self> {
+        match address.strip_prefix(UNIX) {
+            Some(path) => Some(Self::Unix(path.to_owned())),
+            None => address.parse().ok().map(Self::Inet),
+        }
+    }
 }
 
 /// A target that a request goes to. Counts as running until it is dropped.
@@ -73,7 +91,7 @@ impl Upstream {
     /// From its configuration. Its names are looked up by [`Upstream::resolve`].
     pub fn new(name: &str, config: &UpstreamConfig) -> Self {
         let target = |target: &crate::config::Target| {
-            let literal = target.address.parse::<SocketAddr>().ok().map(Arc::new);
+            let literal = Place::literal(&target.address).map(Arc::new);
             Arc::new(Target {
                 address: target.address.clone(),
                 weight: target.weight.get(),
@@ -85,6 +103,7 @@ impl Upstream {
         Self {
             name: name.to_owned(),
             host: config.host.as_deref().and_then(|host| host.parse().ok()),
+            websocket_idle: config.websocket_idle,
             set_headers: config.set_headers.clone(),
             turns: interleave(&targets),
             targets,
@@ -99,11 +118,11 @@ impl Upstream {
     /// Looks up the targets that have names.
     pub async fn resolve(&self) {
         for target in &self.targets {
-            if target.address.parse::<SocketAddr>().is_ok() {
+            if Place::literal(&target.address).is_some() {
                 continue;
             }
             match tokio::net::lookup_host(&target.address).await.map(|mut found| found.next()) {
-                Ok(Some(address)) => target.resolved.store(Some(Arc::new(address))),
+                Ok(Some(address)) => target.resolved.store(Some(Arc::new(Place::Inet(address)))),
                 Ok(None) => {
                     tracing::warn!(upstream = self.name, target = target.address, "name has no address");
                 }
@@ -127,9 +146,9 @@ impl Upstream {
             Balance::LeastConnections => self.least_busy(failed),
         }?;
         let target = self.targets.get(index)?;
-        let address = **target.resolved.load().as_ref()?;
+        let peer = self.peer(target.resolved.load().as_ref()?, traffic)?;
         target.running.fetch_add(1, Ordering::Relaxed);
-        Some((Chosen { target: Arc::clone(target), index }, self.peer(address, traffic)))
+        Some((Chosen { target: Arc::clone(target), index }, peer))
     }
 
     /// Whether the target may be chosen.
@@ -157,20 +176,24 @@ impl Upstream {
             .map(|(index, _)| index)
     }
 
-    fn peer(&self, address: SocketAddr, traffic: Traffic) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, self.tls.is_some(), self.tls.clone().unwrap_or_default());
+    fn peer(&self, place: &Place, traffic: Traffic) -> Option<HttpPeer> {
+        let name = self.tls.clone().unwrap_or_default();
+        let mut peer = match place {
+            Place::Inet(address) => HttpPeer::new(address, self.tls.is_some(), name),
+            Place::Unix(path) => HttpPeer::new_uds(path, self.tls.is_some(), name).ok()?,
+        };
         if let Some(options) = peer.get_mut_peer_options() {
             options.connection_timeout = Some(self.connect_timeout);
             options.total_connection_timeout = Some(self.connect_timeout);
             let silence = match traffic {
                 Traffic::Plain => self.response_timeout,
-                Traffic::Upgrade => UPGRADED_IDLE,
+                Traffic::Upgrade => self.websocket_idle,
             };
             options.read_timeout = Some(silence);
             options.write_timeout = Some(silence);
             options.idle_timeout = Some(POOL_IDLE);
         }
-        peer
+        Some(peer)
     }
 }
 
@@ -210,6 +233,7 @@ mod tests {
             host: None,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
+            websocket_idle: Duration::from_hours(1),
             set_headers: Vec::new(),
         };
         Upstream::new("api", &config)

@@ -6,7 +6,9 @@
 mod copy;
 mod heal;
 mod inspect;
+mod mend;
 mod open;
+mod page;
 mod pages;
 mod restore;
 mod sealed;

@@ -9,7 +9,7 @@ use super::audit::Chain;
 use super::audit::Entry;
 use super::backup::{Record, Table};
 use super::contents::{self, Content};
-use super::embedded::{Inspected, Scope, inspect};
+use super::embedded::{Inspected, RECORD_FORMAT, Scope, inspect};
 use agree::Agreement;
 
 /// Findings that are listed; all are counted.
@@ -138,8 +138,9 @@ impl Examination {
     }
 
     /// Records of a damaged page. Of most tables each shows by its own checksum whether it is whole; but the key that
-    /// it is filed under is outside that checksum. So the sound ones are kept only where the damage is known to be
-    /// elsewhere: in a record that is not sound.
+    /// it is filed under is outside that checksum. A page holds its keys between the lengths and the values of its
+    /// records: so where the first and the last are sound and one between them is not, a run of damaged bytes lies
+    /// among the values, and the keys are right. Else the sound ones are not kept.
     fn doubtful(
         &mut self,
         table: Table,
@@ -148,10 +149,13 @@ impl Examination {
         save: Save<'_>,
     ) -> std::io::Result<()> {
         let read: Vec<_> = records.iter().map(|record| contents::read(*record)).collect();
-        let in_order = table == Table::Audit
-            || read.first().is_some_and(Result::is_ok) && contents::are_in_order(records);
-        let located = read.iter().any(Result::is_err) && in_order;
-        let kept = contents::has_checksum(table) && (located || table == Table::Audit);
+        let sound = |one: Option<&Result<Content, String>>| one.is_some_and(Result::is_ok);
+        let among_values = sound(read.first())
+            && sound(read.last())
+            && read.iter().any(Result::is_err)
+            && contents::are_in_order(records);
+        // An audit entry says itself what it is filed under.
+        let kept = contents::has_checksum(table) && (among_values || table == Table::Audit);
         for (record, content) in records.iter().zip(read) {
             match content {
                 Ok(content) if kept => self.keep(*record, content, agreement, save)?,
@@ -187,6 +191,15 @@ impl Examination {
             && name == "store_id"
         {
             self.store_id = record.value.try_into().ok().map(u128::from_le_bytes);
+        }
+        if let Content::Fact(name, Some(format)) = &content
+            && name == "format"
+            && *format > u64::from(RECORD_FORMAT)
+        {
+            let detail = format!(
+                "it is {format}, and this version reads up to {RECORD_FORMAT}; use a newer portcullis"
+            );
+            self.note(Table::Meta.name(), Some(name.clone()), detail);
         }
         agreement.add(content);
         if record.table.is_backed_up() { save(record) } else { Ok(()) }

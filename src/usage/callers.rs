@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::key::KeyId;
-use crate::key::secret::{Hint, RANDOM_CHARS};
+use crate::key::redact::holds_secret;
 use crate::snapshot::Found;
 
 /// Callers remembered for each secret.
@@ -124,15 +124,6 @@ impl Watched {
 fn tame(text: &[u8]) -> impl Iterator<Item = u8> {
     let harmless = |byte: &u8| if byte.is_ascii_graphic() || *byte == b' ' { *byte } else { b'?' };
     text.iter().take(MAX_USER_AGENT_BYTES).map(harmless)
-}
-
-/// Whether a secret of ours stands in it, put there by a careless client.
-fn holds_secret(text: &[u8]) -> bool {
-    let is_secret = |word: &[u8]| {
-        word.len() > RANDOM_CHARS
-            && str::from_utf8(word).is_ok_and(|word| Hint::of(word, "") == Hint::NotFound)
-    };
-    text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').any(is_secret)
 }
 
 #[cfg(test)]

@@ -271,6 +271,28 @@ fn offline_work_on_a_store_in_use_is_refused_and_says_what_to_do() {
     done(&run(&fixture, None, &["store", "backup", "--config", "portcullis.toml", "--out", "b.backup"]));
 }
 
+/// Two at once would write to one file; the second leaves the first one's alone.
+#[test]
+fn a_restore_to_where_another_one_is_under_way_is_refused() {
+    let fixture = Fixture::new();
+    config_file(&fixture);
+    let gateway = fixture.start();
+    done(&run(&fixture, Some(&gateway.admin), &["store", "backup", "--out", "a.backup"]));
+    gateway.stop();
+    let young = path(&fixture, "portcullis.redb.restoring");
+    fs::write(&young, "half a store").unwrap();
+    let other = fs::File::open(&young).unwrap();
+    other.try_lock().unwrap();
+    let restore = ["store", "restore", "--config", "portcullis.toml", "a.backup", "--force"];
+    let refusal = failed(&run(&fixture, None, &restore));
+    assert!(refusal.contains("in use"), "{refusal}");
+    assert_eq!(fs::read(&young).unwrap(), b"half a store");
+    // What a restore left behind that was killed is no obstacle.
+    drop(other);
+    done(&run(&fixture, None, &restore));
+    assert!(!young.exists());
+}
+
 #[test]
 fn offline_work_makes_no_store_where_there_is_none() {
     let fixture = Fixture::new();
@@ -323,7 +345,7 @@ fn flip(bytes: &mut [u8], needle: &[u8]) {
     let places: Vec<usize> = memchr::memmem::find_iter(bytes, needle).collect();
     assert!(!places.is_empty());
     for place in places {
-        bytes[place] ^= 0x10;
+        bytes[place] ^= 0x3c;
     }
 }
 

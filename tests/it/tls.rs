@@ -172,7 +172,7 @@ fn a_handshake_has_the_time_of_a_head() {
     assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0);
     assert!(trickler.join().unwrap() < 40, "it was cut off");
     assert!(watch.elapsed() < Duration::from_secs(5));
-    eventually("it is counted", || counted(&gateway, "tls_handshake_time") == 2);
+    eventually("it is counted", || counted(&gateway, "header_timeout") == 2);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn plain_bytes_on_a_tls_listener_and_a_head_that_trickles_in_tls_are_refused() {
 
 fn counted(gateway: &Gateway, bound: &str) -> u64 {
     let text = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
-    let series = format!("portcullis_connections_ended_total{{bound=\"{bound}\"}} ");
+    let series = format!("portcullis_bounds_hit_total{{bound=\"{bound}\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
 }
 

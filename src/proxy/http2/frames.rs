@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::http2::Http2;
+use crate::metrics::bounds::Bound;
 
 /// What a client begins with (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -33,11 +34,11 @@ pub enum Strike {
 
 impl Strike {
     /// What it is counted as.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn bound(self) -> Bound {
         match self {
-            Self::HeadTime => "http2_head_time",
-            Self::Resets => "http2_resets",
-            Self::ControlFrames => "http2_control_frames",
+            Self::HeadTime => Bound::HeaderTimeout,
+            Self::Resets => Bound::Http2Resets,
+            Self::ControlFrames => Bound::Http2ControlFrames,
         }
     }
 }

@@ -12,15 +12,18 @@ use tokio::time::timeout;
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
 use crate::head::{FaultKind, HeadFault, http2};
-use crate::proxy::connection::{LINGER, LINGER_BYTES};
+use crate::proxy::connection::{Connections, LINGER, LINGER_BYTES};
 use crate::proxy::context::Context;
-use crate::proxy::{Gateway, reply};
+use crate::proxy::{bounds, reply};
 use crate::request_id;
 
 /// Checks a request. From here on it has a target in origin-form and a `Host`, as if it had come in HTTP/1.1: one form
 /// to judge, and to forward.
-pub fn normalize(head: &mut RequestHeader) -> Result<(), HeadFault> {
+pub fn normalize(head: &mut RequestHeader, max_fields: usize) -> Result<(), HeadFault> {
     let host = http2::check(&head.method, &head.uri, head.raw_path(), &head.headers)?;
+    if head.headers.len() > max_fields {
+        return Err(HeadFault::TooManyFields);
+    }
     let path = head.uri.path_and_query().cloned().ok_or(HeadFault::TargetForm)?;
     head.set_uri(Uri::from(path));
     // A name that is a constant, and a value that was one: neither can fail.
@@ -41,18 +44,13 @@ fn join_cookies(head: &mut RequestHeader) {
 }
 
 /// Answers what is not one clear request, and counts it.
-pub async fn refuse(
-    gateway: &Arc<Gateway>,
-    mut session: HttpSession,
-    peer: SocketAddr,
-    fault: HeadFault,
-    max_head: usize,
-) {
+pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: SocketAddr, fault: HeadFault) {
     let denial = match fault.kind() {
         FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
-        FaultKind::TooLarge => Denial::HeaderTooLarge(max_head),
+        FaultKind::TooLarge => Denial::TooManyHeaders(connections.bounds.max_fields),
     };
-    let mut context = Context::new(Arc::clone(gateway));
+    bounds::of(&denial).into_iter().for_each(|bound| connections.hit(bound));
+    let mut context = Context::new(Arc::clone(&connections.gateway));
     context.request_id = request_id::new(context.received);
     context.address = Some(peer.ip().to_canonical());
     let reply = reply::denied(&denial, ErrorFormat::Problem, &context.request_id, &[]);

@@ -165,7 +165,7 @@ fn a_store_that_was_not_closed_is_whole_too() {
 
 /// Flips one bit after another, each alone: all of the head, and others at random.
 #[test]
-fn no_flipped_bit_ends_the_look_or_saves_what_was_not_there() {
+fn one_flipped_bit_costs_nothing_wherever_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = filled(folder.path());
     let whole = fs::read(&path).unwrap();
@@ -175,23 +175,18 @@ fn no_flipped_bit_ends_the_look_or_saves_what_was_not_there() {
     let mut random = StdRng::seed_from_u64(seed);
     let used = whole.iter().rposition(|byte| *byte != 0).unwrap() * 8;
     let in_head = (0..320 * 8).step_by(13);
-    let anywhere: Vec<usize> = (0..250).map(|_| random.random_range(0..used)).collect();
+    let anywhere: Vec<usize> = (0..120).map(|_| random.random_range(0..used)).collect();
     let damaged = folder.path().join("damaged.redb");
-    let (mut noticed, mut saved_all) = (0, 0);
+    let mut noticed = 0;
     for bit in in_head.chain(anywhere) {
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&damaged, &flipped).unwrap();
         let (examined, found) = examine(&damaged);
         noticed += u32::from(examined.wrong > 0);
-        saved_all += u32::from(found == records);
-        assert!(found.is_subset(&records), "bit {bit} made something up");
-        assert!(examined.wrong > 0 || found == records, "bit {bit} cost something and was not noticed");
-        // One bit costs one page at most, and its neighbours nothing.
-        let lost = records.len() - found.len();
-        assert!(lost < 300, "bit {bit} cost {lost} of {} records: {:?}", records.len(), examined.findings);
+        assert!(found == records, "bit {bit} cost or made up something: {:?}", examined.findings);
     }
-    println!("{noticed} noticed, {saved_all} cost nothing");
+    println!("{noticed} noticed");
     assert!(noticed > 30, "the flips hit nothing");
 }
 
@@ -206,7 +201,7 @@ fn a_damaged_record_is_named_by_its_key() {
     assert!(!at.is_empty());
     // Also in pages that are not in use any more.
     for place in at {
-        bytes[place] ^= 1;
+        bytes[place] ^= 0x3c;
     }
     fs::write(&path, &bytes).unwrap();
     let (examined, found) = examine(&path);
@@ -242,6 +237,45 @@ fn scribbles_cuts_and_foreign_files_end_well() {
         assert!(examined.wrong > 0, "form {number}");
         assert!(found.is_subset(&records), "form {number}");
     }
+}
+
+/// More than a bit: what is found is what was there, and what is lost is noticed.
+#[test]
+fn nothing_is_made_up_and_no_loss_goes_unnoticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let whole = fs::read(&path).unwrap();
+    let (_, records) = examine(&path);
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    let damaged = folder.path().join("damaged.redb");
+    let mut lossy = 0;
+    for round in 0..80 {
+        let mut bytes = whole.clone();
+        let at = random.random_range(0..used - 64);
+        let length = random.random_range(1..64);
+        bytes[at..at + length].iter_mut().for_each(|byte| *byte = random.random());
+        fs::write(&damaged, &bytes).unwrap();
+        let (examined, found) = examine(&damaged);
+        assert!(found.is_subset(&records), "round {round} made something up");
+        assert!(examined.wrong > 0 || found == records, "round {round} cost something and was not noticed");
+        lossy += u32::from(found != records);
+    }
+    assert!(lossy > 5, "the damage hit nothing");
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_called_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = filled(folder.path());
+    let store = open(&path).unwrap();
+    store.write(|transaction| set_meta_u64(transaction, tables::FORMAT, 2)).unwrap();
+    drop(store);
+    let (examined, _) = examine(&path);
+    assert_eq!(examined.findings.len(), 1);
+    assert!(examined.findings[0].detail.contains("newer portcullis"), "{:?}", examined.findings);
 }
 
 /// Records that agree with none are found, though each is whole.

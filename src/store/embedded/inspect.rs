@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use redb::{Database, StorageBackend};
 
 use super::open::quietly;
-use super::pages::{Found, Pages, Widths};
+use super::page::Widths;
+use super::pages::{Found, Pages};
 use crate::store::StoreError;
 use crate::store::backup::{Record, Table};
 

@@ -23,7 +23,7 @@ use crate::store::StoreError;
 /// The newest format that this version reads and writes.
 pub const NEWEST_FORMAT: u32 = 1;
 /// redb's own cache. The keys are in the snapshot, so this only serves writes and listings.
-pub(super) const CACHE_BYTES: usize = 64 << 20;
+pub(super) const CACHE_BYTES: usize = 16 << 20;
 /// Files up to this size have every page's checksum verified at start; larger ones would take too long.
 const VERIFY_BYTES: u64 = 2 << 30;
 /// Whose the file is: the owner's alone.

@@ -8,16 +8,16 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::mend::Mender;
+use super::page::{BRANCH, LEAF, Page, Pair, Root, Widths, u32_at, u64_at, u128_at};
 use crate::store::backup::Table;
 
 const PAGE_BYTES: u64 = 4096;
-const LEAF: u8 = 1;
-const BRANCH: u8 = 2;
 /// Deeper than any tree that fits on a disk.
 const MAX_DEPTH: u32 = 64;
 const SLOT_BYTES: usize = 128;
@@ -51,49 +51,11 @@ pub(super) enum Found<'a> {
     Broken { at: u64, what: &'static str },
 }
 
-/// A key and its value.
-pub(super) type Pair<'a> = (&'a [u8], &'a [u8]);
-
 /// Whether a page is as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whole {
     Yes,
     No,
-}
-
-/// How long keys and values are, where that is fixed.
-#[derive(Clone, Copy)]
-pub(super) struct Widths(Option<usize>, Option<usize>);
-
-impl Widths {
-    /// Of the tree of tables.
-    const TABLES: Self = Self(None, None);
-
-    pub(super) const fn of(table: Table) -> Self {
-        match table {
-            Table::Meta | Table::Tokens | Table::Roles | Table::Owners => Self(None, None),
-            Table::Keys | Table::Tombstones | Table::Sealed => Self(Some(16), None),
-            Table::Audit => Self(Some(8), None),
-            Table::Routes => Self(None, Some(2)),
-            Table::Ledger => Self(Some(27), Some(24)),
-            Table::Totals => Self(Some(20), Some(32)),
-            Table::Replays => Self(Some(32), None),
-            Table::ReplayTimes => Self(Some(40), Some(0)),
-        }
-    }
-}
-
-/// Where a tree begins.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Root {
-    page: u64,
-    checksum: u128,
-}
-
-impl Root {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        Some(Self { page: u64_at(bytes, 0)?, checksum: u128_at(bytes, 8)? })
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +69,7 @@ pub(super) struct Pages {
     file: File,
     length: u64,
     geometry: Geometry,
+    mender: Mutex<Mender>,
 }
 
 /// A table as the tree of tables names it.
@@ -124,7 +87,7 @@ impl Pages {
     pub(super) fn open(file: File, broken: &mut dyn FnMut(String)) -> io::Result<(Self, Option<Root>)> {
         let length = file.metadata()?.len();
         let mut head = [0; HEAD_BYTES];
-        let pages = Self { file, length, geometry: GEOMETRY };
+        let pages = Self { file, length, geometry: GEOMETRY, mender: Mutex::default() };
         if length < HEAD_BYTES as u64 {
             broken(format!("it has {length} bytes, which is not even a head"));
             return Ok((pages, None));
@@ -143,7 +106,8 @@ impl Pages {
     }
 
     fn newest(&self, head: &[u8; HEAD_BYTES], broken: &mut dyn FnMut(String)) -> Option<Root> {
-        let slot = |number: usize| Slot::read(&head[SLOTS_AT[number]..][..SLOT_BYTES]);
+        let bytes = |number: usize| &head[SLOTS_AT[number]..][..SLOT_BYTES];
+        let slot = |number: usize| Slot::read(bytes(number));
         let flags = head[9];
         let mut first = usize::from(flags & SECOND_SLOT != 0);
         let (one, other) = (slot(first), slot(1 - first));
@@ -164,6 +128,10 @@ impl Pages {
             return one.root;
         }
         broken("the head of its newest commit is damaged".into());
+        let is_whole = |bytes: &[u8]| Slot::read(bytes).whole == Whole::Yes;
+        if let Some(mended) = self.mender.lock().mend(bytes(first), is_whole) {
+            return Slot::read(&mended).root;
+        }
         // A root that is whole can only have been named by bytes that are.
         if let Some(root) = one.root.filter(|root| self.is_whole(*root)) {
             return Some(root);
@@ -269,18 +237,29 @@ impl Walk<'_> {
             return (self.each)(Found::Broken { at, what: "its pages name each other in a circle" });
         }
         self.left -= 1;
-        let Some(bytes) = self.pages.read(root.page) else {
+        let Some(mut bytes) = self.pages.read(root.page) else {
             return (self.each)(Found::Broken { at, what: "a page lies outside the file" });
         };
-        let page = Page::new(&bytes, self.widths);
-        let whole = if page.is_whole(root.checksum) { Whole::Yes } else { Whole::No };
-        if whole == Whole::No {
-            (self.each)(Found::Broken { at, what: "a page's checksum is wrong" });
-            if trust == Trust::Guessed {
-                // It may be another page altogether, or one of long ago.
-                return;
+        let widths = self.widths;
+        let is_whole = |bytes: &[u8]| Page::new(bytes, widths).is_whole(root.checksum);
+        let mut whole = Whole::Yes;
+        if !is_whole(&bytes) {
+            if let Some(mended) = self.pages.mender.lock().mend(&bytes, is_whole) {
+                (self.each)(Found::Broken {
+                    at,
+                    what: "a page has one flipped bit, which can be turned back",
+                });
+                bytes = mended;
+            } else {
+                (self.each)(Found::Broken { at, what: "a page's checksum is wrong" });
+                whole = Whole::No;
             }
         }
+        if whole == Whole::No && trust == Trust::Guessed {
+            // It may be another page altogether, or one of long ago.
+            return;
+        }
+        let page = Page::new(&bytes, widths);
         if bytes.first() == Some(&BRANCH) {
             let trust = if whole == Whole::Yes { Trust::Named } else { Trust::Guessed };
             for child in 0..=page.pairs {
@@ -296,87 +275,4 @@ impl Walk<'_> {
             }
         }
     }
-}
-
-/// A page, of which nothing is believed.
-struct Page<'a> {
-    bytes: &'a [u8],
-    widths: Widths,
-    /// Pairs of a leaf, keys of a branch.
-    pairs: usize,
-}
-
-impl<'a> Page<'a> {
-    fn new(bytes: &'a [u8], widths: Widths) -> Self {
-        let pairs = bytes.get(2..4).map_or(0, |two| usize::from(u16::from_le_bytes([two[0], two[1]])));
-        Self { bytes, widths, pairs }
-    }
-
-    fn is_whole(&self, checksum: u128) -> bool {
-        let end = match self.bytes.first() {
-            Some(&LEAF) => self.pairs.checked_sub(1).and_then(|last| self.value_end(last)),
-            Some(&BRANCH) => self.branch_end(),
-            _ => None,
-        };
-        end.and_then(|end| self.bytes.get(..end)).is_some_and(|checked| xxh3_128(checked) == checksum)
-    }
-
-    /// Where a branch's keys end, which is where its checksum does: 24 bytes a child, then the keys.
-    fn branch_end(&self) -> Option<usize> {
-        let last = self.pairs.checked_sub(1)?;
-        let after_children = 8 + 24 * (self.pairs + 1);
-        match self.widths.0 {
-            Some(width) => Some(after_children + width * self.pairs),
-            None => usize::try_from(u32_at(self.bytes, after_children + 4 * last)?).ok(),
-        }
-    }
-
-    fn child(&self, index: usize) -> Option<Root> {
-        let checksum = u128_at(self.bytes, 8 + 16 * index)?;
-        let page = u64_at(self.bytes, 8 + 16 * (self.pairs + 1) + 8 * index)?;
-        Some(Root { page, checksum })
-    }
-
-    fn pair(&self, index: usize) -> Option<Pair<'a>> {
-        let before = index.checked_sub(1);
-        let key_start = before.map_or_else(|| Some(self.keys_start()), |before| self.key_end(before))?;
-        let values_start = self.key_end(self.pairs.checked_sub(1)?)?;
-        let value_start = before.map_or(Some(values_start), |before| self.value_end(before))?;
-        let range = |range: Range<usize>| self.bytes.get(range);
-        Some((range(key_start..self.key_end(index)?)?, range(value_start..self.value_end(index)?)?))
-    }
-
-    fn keys_start(&self) -> usize {
-        let Widths(key, value) = self.widths;
-        let ends = usize::from(key.is_none()) + usize::from(value.is_none());
-        4 + 4 * self.pairs * ends
-    }
-
-    fn key_end(&self, index: usize) -> Option<usize> {
-        match self.widths.0 {
-            Some(width) => Some(self.keys_start() + width * (index + 1)),
-            None => usize::try_from(u32_at(self.bytes, 4 + 4 * index)?).ok(),
-        }
-    }
-
-    fn value_end(&self, index: usize) -> Option<usize> {
-        let Widths(key, value) = self.widths;
-        if let Some(width) = value {
-            return Some(self.key_end(self.pairs.checked_sub(1)?)? + width * (index + 1));
-        }
-        let ends = if key.is_none() { 4 + 4 * self.pairs } else { 4 };
-        usize::try_from(u32_at(self.bytes, ends + 4 * index)?).ok()
-    }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight))
-}
-
-fn u128_at(bytes: &[u8], at: usize) -> Option<u128> {
-    bytes.get(at..)?.first_chunk().map(|sixteen| u128::from_le_bytes(*sixteen))
 }

@@ -6,8 +6,8 @@
 //! Openings go on above every generation that the ledger names, so that no generation is used twice.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Read;
+use std::fs::{OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -83,8 +83,14 @@ pub fn restore<R: Read>(young: &Path, mut backup: Reader<R>) -> Result<Restored,
 
 fn create(young: &Path) -> Result<Database, BackupError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(MODE);
+    options.read(true).write(true).create(true).truncate(false).mode(MODE);
     let file = options.open(young)?;
+    // Emptied only once it is ours: another process may restore to the same place.
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: young.into() }.into()),
+        Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => return Err(error.into()),
+        Ok(()) | Err(TryLockError::Error(_)) => file.set_len(0)?,
+    }
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     let made = redb::backends::FileBackend::new(file).and_then(|file| builder.create_with_backend(file));

@@ -14,7 +14,7 @@ const ENHANCE_YOUR_CALM: Option<u32> = Some(11);
 
 fn counted(gateway: &Gateway, bound: &str) -> u64 {
     let text = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
-    let series = format!("portcullis_connections_ended_total{{bound=\"{bound}\"}} ");
+    let series = format!("portcullis_bounds_hit_total{{bound=\"{bound}\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
 }
 
@@ -135,7 +135,7 @@ fn heads_that_trickle_have_their_time() {
         assert!(took >= Duration::from_millis(350) && took < Duration::from_secs(4), "{took:?}");
     }
     assert!(fixture.upstream.seen().is_empty());
-    assert!(counted(&gateway, "http2_head_time") >= 2);
+    assert!(counted(&gateway, "header_timeout") >= 2);
 }
 
 #[test]

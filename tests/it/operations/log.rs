@@ -33,6 +33,8 @@ fn at_its_most_talkative_the_log_holds_no_secret() {
         format!("GET /v1/f HTTP/1.1\r\nhost: a\r\nauthorization : {secret}\r\n\r\n"),
         format!("GET /nowhere?api_key={secret} HTTP/1.1\r\nhost: a\r\n\r\n"),
         format!("{secret} /v1 HTTP/1.1\r\n\r\n"),
+        format!("GET /v1/{secret}/g;{unknown} HTTP/1.1\r\nhost: a\r\n\r\n"),
+        format!("GET /v1/h HTTP/1.1\r\nhost: a\r\nx-request-id: {rotated}\r\n\r\n"),
     ];
     for request in &requests {
         send(server.address, request);
@@ -44,6 +46,8 @@ fn at_its_most_talkative_the_log_holds_no_secret() {
         &format!("{{\"name\": \"{secret}\", \"owner\": \"{secret}"),
     );
     server.admin.call("POST", "/api/v1/keys/import", &[], &json!({"name": "", "secret": secret}).to_string());
+    server.admin.call("DELETE", &format!("/api/v1/roles/{secret}"), &[("x-request-id", &rotated)], "");
+    let audit = String::from_utf8(server.admin.get("/api/v1/audit").body).unwrap();
     server.process.signal(Signal::TERM);
     assert_eq!(server.process.wait(PROMPTLY).code(), Some(0));
     let (stdout, stderr) = (server.process.stdout(), server.process.stderr());
@@ -52,6 +56,7 @@ fn at_its_most_talkative_the_log_holds_no_secret() {
     for part in [&secret, &rotated, &unknown, TOKEN].map(|secret| &secret[secret.len() - 20..]) {
         assert!(!stdout.contains(part), "{part} is in the log");
         assert!(!stderr.contains(part), "{part} is on standard error");
+        assert!(!audit.contains(part), "{part} is in the audit log");
     }
 }
 
