@@ -227,6 +227,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// TLS to the targets, verified, with this name as SNI; the `host` of the file.
     pub tls: Option<String>,
+    /// What is spoken with the targets.
+    pub protocol: Protocol,
     /// Replaces the client's `Host`; the `host` of the file.
     pub host: Option<String>,
     /// Until the connection stands, TLS included.
@@ -237,6 +239,15 @@ pub struct Upstream {
     pub websocket_idle: Duration,
     /// Set on each forwarded request: the upstream's own credential, for one.
     pub set_headers: Vec<SetHeader>,
+}
+
+/// What is spoken with the targets of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2: asked for by ALPN over TLS, with prior knowledge without.
+    Http2,
 }
 
 /// One target of an upstream.

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod context;
 mod cors;
 pub mod forward;
+pub mod grpc;
 pub mod http2;
 pub mod listener;
 mod pace;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderMap, StatusCode, Version, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -132,6 +133,8 @@ impl KeyedProxy {
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());
         reply.headers.extend(cors::fields_of(session, ctx));
+        let head = session.req_header();
+        let reply = grpc::readable(reply, denial, &head.headers, head.version);
         ctx.ends(denial.outcome(), reply.status);
         ctx.settle();
         write_reply(session, reply).await
@@ -317,6 +320,16 @@ impl ProxyHttp for KeyedProxy {
         if end_of_stream {
             ctx.settle();
         }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        ctx.settle();
         Ok(None)
     }
 

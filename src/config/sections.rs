@@ -171,11 +171,6 @@ pub fn refuse_empty(fields: &mut Fields<'_>, name: &'static str, detail: &str) {
     }
 }
 
-/// A switch that is not supported yet: only `false` passes.
-pub fn refuse_true(fields: &mut Fields<'_>, name: &'static str) {
-    fields.read(name, |value| either(value, Err(NOT_YET.to_owned()), Ok(()))?);
-}
-
 /// A size of which 0 is no limit.
 pub fn body_limit(value: &Value) -> Result<Option<NonZeroU64>, String> {
     quantity::size(value, 0, MAX_SIZE).map(NonZeroU64::new)

@@ -9,10 +9,14 @@ use arc_swap::ArcSwapOption;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use crate::config::listen::UNIX;
-use crate::config::{Balance, SetHeader, Upstream as UpstreamConfig};
+use crate::config::{Balance, Protocol, SetHeader, Upstream as UpstreamConfig};
 
 /// How often the names of targets are looked up again.
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// Requests at once on one HTTP/2 connection to a target; the next one opens another.
+const STREAMS: usize = 100;
+/// How often an HTTP/2 connection to a target is asked whether it still stands.
+const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long an idle connection to a target is kept.
 const POOL_IDLE: Duration = Duration::from_mins(1);
 
@@ -33,6 +37,7 @@ pub struct Upstream {
     turn: AtomicUsize,
     balance: Balance,
     tls: Option<String>,
+    protocol: Protocol,
     connect_timeout: Duration,
     response_timeout: Duration,
 }
@@ -110,6 +115,7 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             balance: config.balance,
             tls: config.tls.clone(),
+            protocol: config.protocol,
             connect_timeout: config.connect_timeout,
             response_timeout: config.response_timeout,
         }
@@ -192,6 +198,11 @@ impl Upstream {
             options.read_timeout = Some(silence);
             options.write_timeout = Some(silence);
             options.idle_timeout = Some(POOL_IDLE);
+            if self.protocol == Protocol::Http2 {
+                options.set_http_version(2, 2);
+                options.max_h2_streams = STREAMS;
+                options.h2_ping_interval = Some(PING_EVERY);
+            }
         }
         Some(peer)
     }
@@ -230,6 +241,7 @@ mod tests {
             targets: targets.iter().map(target).collect(),
             balance,
             tls: None,
+            protocol: Protocol::Http1,
             host: None,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),

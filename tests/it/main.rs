@@ -18,6 +18,7 @@ mod credentials;
 mod cut;
 mod forwarding;
 mod groups;
+mod grpc;
 mod hardening;
 mod http2;
 mod idempotency;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{COOKIE, HOST};
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, Uri, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v2::server::HttpSession;
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use crate::config::ErrorFormat;
 use crate::head::{FaultKind, HeadFault, http2};
 use crate::proxy::connection::{Connections, LINGER, LINGER_BYTES};
 use crate::proxy::context::Context;
-use crate::proxy::{bounds, reply};
+use crate::proxy::{bounds, grpc, reply};
 use crate::request_id;
 
 /// Checks a request. From here on it has a target in origin-form and a `Host`, as if it had come in HTTP/1.1: one form
@@ -54,6 +54,7 @@ pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: S
     context.request_id = request_id::new(context.received);
     context.address = Some(peer.ip().to_canonical());
     let reply = reply::denied(&denial, ErrorFormat::Problem, &context.request_id, &[]);
+    let reply = grpc::readable(reply, &denial, &session.req_header().headers, Version::HTTP_2);
     context.ends(denial.outcome(), reply.status);
     drop(context);
     let no_body = session.req_header().method == Method::HEAD || reply.body.is_empty();

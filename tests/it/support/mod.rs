@@ -3,6 +3,7 @@
 mod admin;
 mod client;
 mod gateway;
+mod grpc;
 mod h2;
 mod process;
 mod raw;
@@ -15,6 +16,7 @@ mod wire;
 pub use admin::Admin;
 pub use client::Client;
 pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
+pub use grpc::GrpcUpstream;
 pub use h2::{Frames, H2, block, frame, whole};
 pub use process::{Process, START, Server, config_file, serve};
 pub use raw::{Answer, read_answer, send};
