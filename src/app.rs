@@ -1,5 +1,6 @@
 //! The composition root: the only place where the parts meet. `main`, quickstart and the tests all start here.
 
+mod certificates;
 mod dry_run;
 mod listeners;
 pub mod offline;
@@ -35,9 +36,10 @@ use crate::metrics::{Metrics, NO_ROUTE};
 use crate::proxy::addresses::Addresses;
 use crate::proxy::bounds::BodyBounds;
 use crate::proxy::connection::{Bounds, Connections};
+use crate::proxy::listener::{self, Transport};
 use crate::proxy::routing::Routing;
 use crate::proxy::upstream::watch::Watch;
-use crate::proxy::{Gateway, KeyedProxy, listener};
+use crate::proxy::{Gateway, KeyedProxy};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, Peppering};
@@ -45,6 +47,7 @@ use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
+use certificates::Certificates;
 use listeners::Listeners;
 use readiness::{Lacks, Readiness};
 use reload::Reloader;
@@ -150,8 +153,10 @@ fn usage_path(store: &Path) -> PathBuf {
 
 /// A gateway that runs. Dropping it without [`App::stop`] cuts everything off, as a kill would.
 pub struct App {
-    /// Where the gateway listens.
+    /// Where the gateway listens for plain HTTP.
     pub gateway_addresses: Vec<SocketAddr>,
+    /// Where it listens for TLS.
+    pub tls_addresses: Vec<SocketAddr>,
     /// The Unix sockets that the gateway listens on.
     pub gateway_sockets: Vec<PathBuf>,
     /// Where the admin API listens.
@@ -196,6 +201,8 @@ pub fn build_with_clock(
     let admin = Builder::new_multi_thread().worker_threads(1).thread_name("admin").enable_all().build()?;
     let Listeners { all: listeners, addresses: gateway_addresses, sockets: gateway_sockets } =
         listeners::bind_all(&proxies, &config.gateway.listen)?;
+    let certificates = Arc::new(Certificates::load(&config.gateway.tls)?);
+    let (secured, tls_addresses) = listeners::bind_secured(&proxies, &certificates)?;
     let admin_listener = listeners::bind(&admin, config.admin.listen)?;
     let core = Core::open(config, clock)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
@@ -208,10 +215,12 @@ pub fn build_with_clock(
     let connections = Arc::new(new_connections(config, &gateway));
     let (shutdown, stopping) = watch::channel(false);
     let (admin_shutdown, admin_stopping) = watch::channel(false);
-    let reloader = Arc::new(Reloader::new(&core, &gateway, &watch, proxies.handle().clone(), config));
+    let reloader =
+        Arc::new(Reloader::new(&core, &gateway, &watch, &certificates, proxies.handle().clone(), config));
     let behind = Arc::new(Behind(Arc::clone(&gateway)));
     let readiness = Readiness::new(
-        gateway_addresses.clone(),
+        &gateway_addresses,
+        &tls_addresses,
         gateway_sockets.clone(),
         connections.probe.clone(),
         stopping.clone(),
@@ -234,15 +243,19 @@ pub fn build_with_clock(
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
     let places = Arc::new(Semaphore::new(config.gateway.max_connections));
     let grace = config.gateway.shutdown_grace;
-    let accepting = listeners
-        .into_iter()
-        .map(|one| {
-            proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace))
+    let plain = listeners.into_iter().map(|listener| (listener, Transport::Plain));
+    let accepting = plain
+        .chain(secured)
+        .map(|(one, transport)| {
+            let (connections, places) = (connections.clone(), places.clone());
+            proxies.spawn(listener::accept(one, transport, connections, places, stopping.clone(), grace))
         })
         .collect();
-    let background = tasks::Background::start(&admin, gateway, Arc::clone(&core.manage));
+    let background =
+        tasks::Background::start(&admin, gateway, Arc::clone(&core.manage), Arc::clone(&certificates));
     Ok(App {
         gateway_addresses,
+        tls_addresses,
         gateway_sockets,
         admin_address,
         core,
@@ -297,6 +310,7 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
             max_head: config.gateway.max_request_header,
             head_timeout: config.gateway.header_timeout,
             idle_timeout: config.gateway.idle_timeout,
+            http2: config.gateway.http2,
             max_fields: config.gateway.bounds.headers,
             requests: config.gateway.bounds.requests,
         },

@@ -11,12 +11,14 @@ pub mod file;
 mod headers;
 pub mod health;
 mod hosts;
+pub mod http2;
 pub mod listen;
 mod master_key;
 mod matching;
 mod rotation;
 mod route;
 mod sections;
+mod tls;
 mod tree;
 pub mod trust;
 mod upstream;
@@ -36,6 +38,7 @@ pub use trust::{Identity, Trust, Verification};
 use crate::key::RateSpec;
 use crate::key::due::RotateAfter;
 use crate::key::scope::Scope;
+use crate::tls::Terms;
 
 /// Everything one configuration file says.
 #[derive(Debug, Clone)]
@@ -61,10 +64,14 @@ pub struct Config {
 /// `[gateway]`: the listeners that clients reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
-    /// Plain HTTP/1.1 listeners. At least one.
+    /// Plain HTTP listeners. At least one, unless there are TLS listeners.
     pub listen: listen::Listen,
+    /// `[[gateway.tls]]`: TLS listeners, one for each address.
+    pub tls: Vec<TlsListener>,
     /// Worker threads; never 0 here (0 in the file is one per core).
     pub threads: usize,
+    /// HTTP/2, and its bounds.
+    pub http2: http2::Http2,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The largest request head, in bytes.
@@ -92,6 +99,26 @@ pub enum CoreDumps {
     Allowed,
     /// No.
     Off,
+}
+
+/// The entries of `[[gateway.tls]]` that have one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsListener {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whether its connections begin with a PROXY protocol header.
+    pub preamble: Preamble,
+    /// Its certificates, and what it asks of clients.
+    pub terms: Terms,
+}
+
+/// What a connection begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preamble {
+    /// What its client says.
+    None,
+    /// A PROXY protocol header.
+    Proxy,
 }
 
 /// `[admin]`: the listener that operators reach.
@@ -215,6 +242,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// TLS to the targets, verified, with this name as SNI; the `host` of the file.
     pub tls: Option<String>,
+    /// What is spoken with the targets.
+    pub protocol: Protocol,
     /// Replaces the client's `Host`; the `host` of the file.
     pub host: Option<String>,
     /// Until the connection stands, TLS included.
@@ -235,6 +264,15 @@ pub struct Upstream {
     pub ejection: Option<Ejection>,
     /// Set on each forwarded request: the upstream's own credential, for one.
     pub set_headers: Vec<SetHeader>,
+}
+
+/// What is spoken with the targets of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2: asked for by ALPN over TLS, with prior knowledge without.
+    Http2,
 }
 
 /// One target of an upstream.

@@ -9,6 +9,7 @@
 
 mod fault;
 mod fields;
+pub mod http2;
 #[cfg(test)]
 mod tests;
 

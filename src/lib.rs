@@ -47,7 +47,7 @@
 //! | [`head`], [`routes`], [`request_id`] | what is a request, where it goes, what it is called |
 //! | [`admission`] | the decision |
 //! | [`snapshot`], [`limit`], [`usage`] | what the decision reads and charges |
-//! | [`seal`] | encryption of what is kept and must be read again |
+//! | [`seal`], [`tls`] | encryption: of what is kept and must be read again, and of connections |
 //! | [`store`] | what outlives the process |
 //! | [`lines`] | the connections, each with the key that it serves: what a revocation cuts |
 //! | [`manage`] | every change and every reading of keys |
@@ -79,4 +79,5 @@ pub mod seal;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod usage;

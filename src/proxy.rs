@@ -14,6 +14,8 @@ pub mod context;
 mod cors;
 mod failure;
 pub mod forward;
+pub mod grpc;
+pub mod http2;
 pub mod listener;
 mod pace;
 mod panics;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderMap, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -127,6 +129,8 @@ impl KeyedProxy {
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());
         reply.headers.extend(cors::fields_of(session, ctx));
+        let head = session.req_header();
+        let reply = grpc::readable(reply, denial, &head.headers, head.version);
         ctx.ends(denial.outcome(), reply.status);
         ctx.settle();
         write_reply(session, reply).await
@@ -197,7 +201,8 @@ impl ProxyHttp for KeyedProxy {
         let peer = request::peer(session);
         let trusted = request::is_trusted(peer.to_canonical(), &route.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
-        let origin = Origin { peer, trust, scheme: "http" };
+        let secured = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let origin = Origin { peer, trust, scheme: if secured { "https" } else { "http" } };
         forward::rewrite(request, route, passage, origin, &ctx.request_id)
     }
 
@@ -275,6 +280,16 @@ impl ProxyHttp for KeyedProxy {
         if end_of_stream {
             ctx.settle();
         }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        ctx.settle();
         Ok(None)
     }
 

@@ -8,7 +8,10 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use super::certificates::Certificates;
+use crate::config::Preamble;
 use crate::config::listen::Listen;
+use crate::proxy::listener::Transport;
 use crate::proxy::socket::Listener;
 
 /// The gateway's listeners, and where they are.
@@ -43,4 +46,26 @@ pub(super) fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<Tcp
     listen().with_context(|| {
         format!("cannot listen on {address}; free the port or choose another in the configuration")
     })
+}
+
+/// The TLS listeners with their certificates.
+pub(super) type Secured = Vec<(Listener, Transport)>;
+
+/// Binds every TLS listener, and says where they are.
+pub(super) fn bind_secured(
+    runtime: &Runtime,
+    certificates: &Certificates,
+) -> anyhow::Result<(Secured, Vec<SocketAddr>)> {
+    let mut all = Vec::new();
+    let mut addresses = Vec::new();
+    for (at, preamble, server) in certificates.listeners() {
+        let listener = bind(runtime, at)?;
+        addresses.push(listener.local_addr()?);
+        let listener = match preamble {
+            Preamble::None => Listener::Tcp(listener),
+            Preamble::Proxy => Listener::Proxied(listener),
+        };
+        all.push((listener, Transport::Tls(server)));
+    }
+    Ok((all, addresses))
 }

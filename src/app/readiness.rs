@@ -22,6 +22,11 @@ const MOST_NAMED: usize = 10;
 /// How long a port has to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How the answer to our probe starts.
+const PROBE_ANSWERED: &[u8] = b"HTTP/1.1 204";
+/// How a TLS listener answers what is no TLS: with an alert (RFC 8446 section 6), which proves that it works too.
+const TLS_ALERT: &[u8] = &[21];
+
 /// A request head that nobody else can know.
 pub(super) fn probe_head() -> Vec<u8> {
     let nonce: u128 = rand::random();
@@ -32,6 +37,7 @@ pub(super) fn probe_head() -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Readiness {
     addresses: Vec<SocketAddr>,
+    secured: Vec<SocketAddr>,
     sockets: Vec<PathBuf>,
     probe: Vec<u8>,
     stopping: watch::Receiver<bool>,
@@ -62,15 +68,17 @@ impl Lacks {
 
 impl Readiness {
     pub(super) fn new(
-        addresses: Vec<SocketAddr>,
+        addresses: &[SocketAddr],
+        secured: &[SocketAddr],
         sockets: Vec<PathBuf>,
         probe: Vec<u8>,
         stopping: watch::Receiver<bool>,
         store: Arc<dyn Store>,
         lacks: Lacks,
     ) -> Self {
-        let addresses = addresses.into_iter().map(reachable).collect();
-        Self { addresses, sockets, probe, stopping, store, lacks }
+        let reachable = |all: &[SocketAddr]| all.iter().copied().map(reachable).collect();
+        let (addresses, secured) = (reachable(addresses), reachable(secured));
+        Self { addresses, secured, sockets, probe, stopping, store, lacks }
     }
 
     async fn store_takes_writes(&self) -> bool {
@@ -78,16 +86,18 @@ impl Readiness {
         matches!(tokio::task::spawn_blocking(move || store.check()).await, Ok(Ok(())))
     }
 
+    /// Whether it answers our probe with such bytes.
     async fn answers<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         connecting: impl Future<Output = io::Result<S>>,
+        expected: &[&[u8]],
     ) -> bool {
         let ask = async {
             let mut stream = connecting.await?;
             stream.write_all(&self.probe).await?;
-            let mut start = [0; 12];
-            stream.read_exact(&mut start).await?;
-            io::Result::Ok(&start == b"HTTP/1.1 204")
+            let mut start = vec![0; PROBE_ANSWERED.len()];
+            let read = stream.read(&mut start).await?;
+            io::Result::Ok(expected.iter().any(|expected| start[..read].starts_with(expected)))
         };
         matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(true)))
     }
@@ -109,13 +119,16 @@ impl Ready for Readiness {
         if *self.stopping.borrow() {
             return Err("the gateway is stopping".into());
         }
-        for address in &self.addresses {
-            if !self.answers(TcpStream::connect(*address)).await {
+        let plain = self.addresses.iter().map(|address| (address, [PROBE_ANSWERED].as_slice()));
+        // One behind a PROXY protocol answers before the handshake.
+        let secured = self.secured.iter().map(|address| (address, [TLS_ALERT, PROBE_ANSWERED].as_slice()));
+        for (address, expected) in plain.chain(secured) {
+            if !self.answers(TcpStream::connect(*address), expected).await {
                 return Err(format!("the gateway does not answer on {address}"));
             }
         }
         for path in &self.sockets {
-            if !self.answers(UnixStream::connect(path)).await {
+            if !self.answers(UnixStream::connect(path), &[PROBE_ANSWERED]).await {
                 return Err(format!("the gateway does not answer on unix:{}", path.display()));
             }
         }

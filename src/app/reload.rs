@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::runtime::Handle;
 
+use super::certificates::Certificates;
 use super::{App, Core, restart};
 use crate::admin::control::{Reload, Reloaded};
 use crate::clock::{Clock, Timestamp};
@@ -31,6 +32,7 @@ pub(super) struct Reloader {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     watch: Arc<Watch>,
+    certificates: Arc<Certificates>,
     /// Where names are looked up.
     runtime: Handle,
     /// What the gateway was started with.
@@ -58,6 +60,7 @@ pub(super) struct Refused {
 struct Prepared {
     config: Config,
     routing: Routing,
+    certificates: Certificates,
     done: Reloaded,
 }
 
@@ -76,6 +79,7 @@ impl Reloader {
         core: &Core,
         gateway: &Arc<Gateway>,
         watch: &Arc<Watch>,
+        certificates: &Arc<Certificates>,
         runtime: Handle,
         started: &Config,
     ) -> Self {
@@ -86,6 +90,7 @@ impl Reloader {
             metrics: Arc::clone(&core.metrics),
             clock: Arc::clone(&core.clock),
             watch: Arc::clone(watch),
+            certificates: Arc::clone(certificates),
             runtime,
             started: started.clone(),
             file: Mutex::default(),
@@ -128,6 +133,11 @@ impl Reloader {
     }
 
     fn ready(&self, config: Config) -> Result<Prepared, ManageError> {
+        let certificates = Certificates::load(&config.gateway.tls).map_err(|fault| {
+            let mut faults = Faults::default();
+            faults.add("/gateway/tls", fault.to_string());
+            ManageError::Invalid(faults)
+        })?;
         let before = self.gateway.routing.load_full();
         let routing = Routing::new(&config, Some(&before), &*self.store, &self.metrics)?;
         self.runtime.block_on(routing.resolve());
@@ -136,15 +146,16 @@ impl Reloader {
             upstreams: config.upstreams.len(),
             needs_restart: restart::needed(&self.started, &config),
         };
-        Ok(Prepared { config, routing, done })
+        Ok(Prepared { config, routing, certificates, done })
     }
 
     fn apply(&self, prepared: Prepared) -> Reloaded {
-        let Prepared { config, routing, done } = prepared;
+        let Prepared { config, routing, certificates, done } = prepared;
         let routing = Arc::new(routing);
         // One swap: a request has the routes, upstreams, limits and trusted proxies of one file.
         self.gateway.routing.store(Arc::clone(&routing));
         self.watch.follow(&routing);
+        self.certificates.put_in_force(&certificates);
         if let Some(control) = &*self.log.lock() {
             control(&config.log);
         }
@@ -194,7 +205,7 @@ impl App {
         *self.reloader.log.lock() = Some(log);
     }
 
-    /// Puts a configuration's routes, upstreams, limits and trusted proxies in place of those in force.
+    /// Puts a configuration's routes, upstreams, limits, certificates and trusted proxies in place of those in force.
     ///
     /// # Errors
     /// The old ones stay in force.

@@ -1,6 +1,8 @@
 //! Which settings of a file are those of the start for as long as the process runs.
 
-use crate::config::{Config, Gateway};
+use std::net::SocketAddr;
+
+use crate::config::{Config, Gateway, Preamble, TlsListener};
 
 /// The settings in which `file` differs from what the gateway was started with, and which only a restart changes.
 pub(super) fn needed(started: &Config, file: &Config) -> Vec<&'static str> {
@@ -19,9 +21,15 @@ pub(super) fn needed(started: &Config, file: &Config) -> Vec<&'static str> {
     needed
 }
 
+/// Where TLS is listened for, and how; the certificates themselves are reloaded.
+fn places(listeners: &[TlsListener]) -> Vec<(SocketAddr, Preamble)> {
+    listeners.iter().map(|one| (one.listen, one.preamble)).collect()
+}
+
 fn of_gateway(started: &Gateway, file: &Gateway) -> Vec<&'static str> {
     let settings = [
         ("gateway.listen", started.listen != file.listen),
+        ("gateway.tls", places(&started.tls) != places(&file.tls)),
         ("gateway.threads", started.threads != file.threads),
         ("gateway.max_request_header", started.max_request_header != file.max_request_header),
         ("gateway.header_timeout", started.header_timeout != file.header_timeout),
@@ -35,6 +43,7 @@ fn of_gateway(started: &Gateway, file: &Gateway) -> Vec<&'static str> {
     let reloaded = Gateway {
         trusted_proxies: started.trusted_proxies.clone(),
         max_request_body: started.max_request_body,
+        tls: started.tls.clone(),
         ..file.clone()
     };
     if differs.is_empty() && reloaded != *started { vec!["gateway"] } else { differs }

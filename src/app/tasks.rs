@@ -1,4 +1,5 @@
-//! What runs beside the requests: usage into the ledger each second, answers whose time is over forgotten.
+//! What runs beside the requests: usage into the ledger each second, answers whose time is over forgotten, and
+//! certificates loaded again when their files change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::certificates::{Certificates, LOOK_EVERY};
 use crate::manage::Manage;
 use crate::proxy::Gateway;
 
@@ -22,10 +24,16 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn start(runtime: &Runtime, gateway: Arc<Gateway>, manage: Arc<Manage>) -> Self {
+    pub(super) fn start(
+        runtime: &Runtime,
+        gateway: Arc<Gateway>,
+        manage: Arc<Manage>,
+        certificates: Arc<Certificates>,
+    ) -> Self {
         let merging = runtime.spawn(merge(gateway));
         let purging = runtime.spawn(purge(manage));
-        Self { tasks: vec![merging, purging] }
+        let renewing = runtime.spawn(renew(certificates));
+        Self { tasks: vec![merging, purging, renewing] }
     }
 
     /// Ends the tasks and waits until each has.
@@ -73,6 +81,19 @@ async fn purge(manage: Arc<Manage>) {
         // A store that fails says so elsewhere, and they are not replayed whether they are forgotten or not.
         if let Ok(Err(error)) = purged {
             tracing::debug!(%error, "kept answers could not be forgotten");
+        }
+    }
+}
+
+/// Loads certificates whose files have changed.
+async fn renew(certificates: Arc<Certificates>) {
+    let mut every = interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let certificates = Arc::clone(&certificates);
+        if let Err(error) = tokio::task::spawn_blocking(move || certificates.refresh()).await {
+            tracing::error!(%error, "looking at the certificates broke off");
         }
     }
 }

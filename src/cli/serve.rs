@@ -20,7 +20,7 @@ use crate::telemetry;
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Run the gateway: the proxy on [gateway].listen and the admin API on [admin].listen, until TERM or \
-                  INT. HUP, as POST /api/v1/reload, reloads routes, upstreams, limits, trusted \
+                  INT. HUP, as POST /api/v1/reload, reloads routes, upstreams, limits, certificates, trusted \
                   proxies and the log's level; a bad file is refused and the old one stays in force.\n\n\
                   At the first start of a new store the first admin token is taken from PORTCULLIS_ADMIN_TOKEN; \
                   without it one is made and printed once to standard error.\n\n\
@@ -83,6 +83,9 @@ fn announce(app: &App, path: &Path) {
     }
     for path in &app.gateway_sockets {
         tracing::info!(address = format!("unix:{}", path.display()), "the gateway listens");
+    }
+    for address in &app.tls_addresses {
+        tracing::info!(%address, "the gateway listens for TLS");
     }
     tracing::info!(address = %app.admin_address, "the admin API listens");
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "ready");

@@ -157,11 +157,12 @@ fn fill(document: &mut Value, mut defaults: Value) {
 /// Reads the whole document. `None` has left a fault behind.
 fn config(document: &Value, around: &Surroundings<'_>, faults: &mut Faults) -> Option<Config> {
     let mut root = Fields::open(document, "", faults)?;
-    let gateway = root.object("gateway").and_then(sections::gateway);
+    let gateway = root.object("gateway").and_then(|fields| sections::gateway(fields, around));
     let admin = root.object("admin").and_then(|fields| sections::admin(fields, around));
     if let (Some(gateway), Some(admin)) = (&gateway, &admin)
         && admin.listen.port() != 0
-        && gateway.listen.addresses().any(|address| *address == admin.listen)
+        && (gateway.listen.addresses().any(|address| *address == admin.listen)
+            || gateway.tls.iter().any(|tls| tls.listen == admin.listen))
     {
         root.fault_entry("admin", "listen", "is an address of gateway.listen as well");
     }

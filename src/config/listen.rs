@@ -41,8 +41,8 @@ enum Place {
     Unix(PathBuf),
 }
 
-/// Reads `listen`, `unix_mode` and `proxy_protocol`: 1 to [`MAX_LISTENERS`] places in `listen`, none twice; port 0,
-/// which the system chooses, may be repeated.
+/// Reads `listen`, `unix_mode` and `proxy_protocol`: up to [`MAX_LISTENERS`] places in `listen`, none twice, and
+/// none only beside TLS listeners; port 0, which the system chooses, may be repeated.
 pub(super) fn listen(fields: &mut Fields<'_>) -> Option<Listen> {
     let mut seen = HashSet::new();
     let mut once = |text: &str, may_repeat: Option<()>| {
@@ -66,7 +66,9 @@ pub(super) fn listen(fields: &mut Fields<'_>) -> Option<Listen> {
         }
     });
     let proxied = fields.values("proxy_protocol", MAX_LISTENERS, tcp);
-    refuse_empty(fields, "listen", "must have at least one address");
+    if !fields.has("tls") {
+        refuse_empty(fields, "listen", "must have at least one address, or [[gateway.tls]] beside it");
+    }
     let unix_mode = fields.require("unix_mode", unix_mode);
     let nobody = fields.raw("trusted_proxies").and_then(Value::as_array).is_some_and(Vec::is_empty);
     if nobody && proxied.as_ref().is_some_and(|proxied| !proxied.is_empty()) {

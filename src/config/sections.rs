@@ -15,8 +15,10 @@ use super::bounds;
 use super::expand::is_variable_name;
 use super::file::Surroundings;
 use super::hosts;
+use super::http2;
 use super::listen;
 use super::rotation;
+use super::tls;
 use super::{
     AccessLog, Admin, AdminTls, CoreDumps, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess,
     Pepper, Store,
@@ -43,8 +45,9 @@ const SHUTDOWN_GRACE: (Duration, Duration) = (Duration::ZERO, HOUR);
 const NOT_YET: &str = "not supported yet";
 
 /// Reads `[gateway]`.
-pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
+pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gateway> {
     let listen = listen::listen(&mut fields);
+    let tls = tls::listeners(&mut fields, around, listen.as_ref());
     let threads = fields.require("threads", |v| integer(v, 0, MAX_THREADS)).map(threads);
     let trusted_proxies = fields.values("trusted_proxies", MAX_TRUSTED_PROXIES, network);
     let max_request_header =
@@ -56,11 +59,12 @@ pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
     let bounds = bounds::client_bounds(&mut fields);
     let core_dumps = fields.require("core_dumps", |v| either(v, CoreDumps::Allowed, CoreDumps::Off));
     let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
-    refuse(&mut fields, "tls");
-    refuse_true(&mut fields, "h2c");
+    let http2 = http2::http2(&mut fields);
     fields.finish();
     Some(Gateway {
         listen: listen?,
+        tls,
+        http2: http2?,
         threads: threads?,
         trusted_proxies: trusted_proxies?,
         max_request_header: count(max_request_header?),
@@ -155,23 +159,11 @@ pub fn log(mut fields: Fields<'_>) -> Option<Log> {
     Some(Log { format: format?, level: level?, access: access? })
 }
 
-/// A field that is not supported yet.
-pub fn refuse(fields: &mut Fields<'_>, name: &'static str) {
-    if fields.raw(name).is_some() {
-        fields.fault(name, NOT_YET);
-    }
-}
-
 /// A list that must not be empty where there is one.
 pub fn refuse_empty(fields: &mut Fields<'_>, name: &'static str, detail: &str) {
     if fields.raw(name).and_then(Value::as_array).is_some_and(Vec::is_empty) {
         fields.fault(name, detail);
     }
-}
-
-/// A switch that is not supported yet: only `false` passes.
-pub fn refuse_true(fields: &mut Fields<'_>, name: &'static str) {
-    fields.read(name, |value| either(value, Err(NOT_YET.to_owned()), Ok(()))?);
 }
 
 /// A size of which 0 is no limit.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::file::Surroundings;
-use super::sections::{refuse_true, within};
-use super::{Balance, Target, Upstream, headers, health, hosts, listen, trust};
+use super::sections::within;
+use super::{Balance, Protocol, Target, Upstream, headers, health, hosts, listen, trust};
 use crate::document::slugs::{is_slug, slug_rule};
 use crate::document::{Faults, Fields, either, integer, string};
 use crate::quantity::{DAY, HOUR, MINUTE};
@@ -69,12 +69,13 @@ fn upstream(
     let health = health::health(&mut fields);
     let ejection = health::ejection(&mut fields);
     let set_headers = headers::set_headers(&mut fields);
-    refuse_true(&mut fields, "http2");
+    let protocol = fields.read("http2", |v| either(v, Protocol::Http2, Protocol::Http1));
     fields.finish();
     Some(Upstream {
         targets: targets?,
         balance: balance.unwrap_or(Balance::RoundRobin),
         tls,
+        protocol: protocol.unwrap_or(Protocol::Http1),
         host,
         connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
         response_timeout: response_timeout.unwrap_or(DEFAULT_RESPONSE_TIMEOUT),
@@ -180,6 +181,7 @@ mod tests {
             targets: vec![Target { address: "127.0.0.1:9000".into(), weight: NonZeroU32::MIN }],
             balance: Balance::RoundRobin,
             tls: None,
+            protocol: Protocol::Http1,
             host: None,
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_mins(1),
@@ -198,7 +200,7 @@ mod tests {
     fn every_field_is_read() {
         let (upstream, faults) = read(&json!({
             "targets": ["a:1", {"address": "b:2"}, {"address": "c:3", "weight": 100}],
-            "balance": "least-connections", "tls": true, "host": "API.example.com:8443", "http2": false,
+            "balance": "least-connections", "tls": true, "host": "API.example.com:8443", "http2": true,
             "connect_timeout": "1ms", "response_timeout": "1h", "websocket_idle": "5s", "set_headers": {"x-a": "b"},
         }));
         assert_eq!(faults, [""; 0]);
@@ -206,6 +208,7 @@ mod tests {
         assert_eq!(upstream.targets.iter().map(|t| t.weight.get()).collect::<Vec<_>>(), [1, 1, 100]);
         assert_eq!(upstream.balance, Balance::LeastConnections);
         assert_eq!(upstream.tls.as_deref(), Some("api.example.com"));
+        assert_eq!(upstream.protocol, Protocol::Http2);
         assert_eq!(upstream.host.as_deref(), Some("api.example.com:8443"));
         assert_eq!(upstream.connect_timeout, Duration::from_millis(1));
         assert_eq!(upstream.response_timeout, Duration::from_hours(1));
@@ -239,7 +242,7 @@ mod tests {
             ("keepalive", json!(10_001), "/keepalive: must be from 0 to 10000"),
             ("resolve_every", json!("1ms"), "/resolve_every: must be from 1s to 1h"),
             ("tls_verify", json!(false), "/tls_verify: has no meaning without tls = true"),
-            ("http2", json!(true), "/http2: not supported yet"),
+            ("http2", json!("yes"), "/http2: must be true or false"),
             ("set_headers", json!({"host": "a"}), "/set_headers/host: "),
             ("set_headers", json!([]), "/set_headers: must be an object"),
             ("colour", json!(1), "/colour: unknown field"),

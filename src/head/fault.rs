@@ -55,6 +55,10 @@ pub enum HeadFault {
     Expect,
     /// `Connection` is not a short list of tokens, or names a field that must not be removed.
     Connection,
+    /// HTTP/2: a field that speaks of an HTTP/1.1 connection.
+    ConnectionSpecific,
+    /// HTTP/2: `:authority` and `Host` differ.
+    TwoHosts,
 }
 
 /// Which answer a fault gets.
@@ -94,7 +98,9 @@ impl HeadFault {
             | Self::TwoFramings
             | Self::FramingLookalike
             | Self::Expect
-            | Self::Connection => FaultKind::BadRequest,
+            | Self::Connection
+            | Self::ConnectionSpecific
+            | Self::TwoHosts => FaultKind::BadRequest,
         }
     }
 
@@ -132,6 +138,8 @@ impl HeadFault {
             Self::Connection => {
                 "The Connection header field is not a short list of names, or names a field that cannot be removed."
             }
+            Self::ConnectionSpecific => "HTTP/2 has no connection-specific header fields.",
+            Self::TwoHosts => "The :authority and the Host header field differ.",
         }
     }
 }

@@ -54,6 +54,21 @@ impl Fields {
         self.note(name, value.trim_ascii(), value_at)
     }
 
+    /// Takes a field in whose name and value come apart; the name is in lower case.
+    pub(super) fn take_apart(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadFault> {
+        self.count += 1;
+        if self.count > MAX_FIELDS {
+            return Err(HeadFault::TooManyFields);
+        }
+        if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {
+            return Err(HeadFault::FieldName);
+        }
+        if !is_value(value) {
+            return Err(HeadFault::FieldValue);
+        }
+        self.note(name, value.trim_ascii(), 0)
+    }
+
     /// Remembers what matters of a field. By length first: most fields are none of these.
     fn note(&mut self, name: &[u8], value: &[u8], value_at: usize) -> Result<(), HeadFault> {
         match name.len() {
@@ -150,7 +165,7 @@ fn is_protected(option: &[u8]) -> bool {
 
 /// `uri-host [":" port]` (RFC 9110 section 7.2), without the parts of RFC 3986 that no host name has:
 /// percent-encoding, sub-delimiters, IPvFuture, an empty host, an empty port.
-fn is_host_and_port(value: &[u8]) -> bool {
+pub(super) fn is_host_and_port(value: &[u8]) -> bool {
     let end = match value {
         [b'[', ..] => memchr(b']', value).map(|bracket| bracket + 1),
         _ => memchr(b':', value),

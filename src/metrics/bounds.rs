@@ -29,10 +29,16 @@ pub enum Bound {
     BodyRate,
     /// `websocket_idle`
     WebsocketIdle,
+    /// `gateway.http2_max_resets`
+    Http2Resets,
+    /// `gateway.http2_max_control_frames`
+    Http2ControlFrames,
+    /// Requests of one HTTP/2 connection that are none.
+    Http2Malformed,
 }
 
 impl Bound {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::RequestsPerConnection,
@@ -45,6 +51,9 @@ impl Bound {
         Self::BodyTimeout,
         Self::BodyRate,
         Self::WebsocketIdle,
+        Self::Http2Resets,
+        Self::Http2ControlFrames,
+        Self::Http2Malformed,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -61,6 +70,9 @@ impl Bound {
             Self::BodyTimeout => "body_timeout",
             Self::BodyRate => "body_rate",
             Self::WebsocketIdle => "websocket_idle",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2ControlFrames => "http2_control_frames",
+            Self::Http2Malformed => "http2_malformed",
         }
     }
 }

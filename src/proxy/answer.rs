@@ -3,10 +3,12 @@
 use http::{Method, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
 use super::connection::{LINGER, LINGER_BYTES};
+use super::grpc;
 use super::reply::Reply;
 use crate::admission::denial::Connection;
 
@@ -20,7 +22,11 @@ pub(super) async fn write_reply(session: &mut Session, reply: Reply) -> Result<(
         session.set_keepalive(None);
     }
     let no_body = reply.body.is_empty() || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head), no_body).await?;
+    match &mut *session.downstream_session {
+        // The head itself must say that it is all: gRPC clients take an end that comes after it for another thing.
+        ServerSession::H2(stream) if no_body => stream.write_response_header(Box::new(head), true)?,
+        _ => session.write_response_header(Box::new(head), no_body).await?,
+    }
     if !no_body {
         session.write_response_body(Some(reply.body), true).await?;
     }
@@ -49,6 +55,11 @@ async fn linger(session: &mut Session) {
 
 /// Whether the answer with this head has no body, so that no body filter will see its end.
 pub(super) fn ends_with_head(session: &Session, head: &ResponseHeader) -> bool {
+    // A call that is over with its head (gRPC's "Trailers-Only").
+    let no_more = || head.headers.contains_key(grpc::STATUS);
     let empty = || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-    session.req_header().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304) || empty()
+    session.req_header().method == Method::HEAD
+        || matches!(head.status.as_u16(), 204 | 304)
+        || empty()
+        || no_more()
 }

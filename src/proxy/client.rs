@@ -20,11 +20,13 @@ use super::socket::Socket;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
 use crate::head::Framing;
 
@@ -48,11 +50,13 @@ pub(super) async fn serving<T>(framing: Framing, work: impl Future<Output = T>) 
     FRAMING.scope(framing, work).await
 }
 
-/// A client's connection.
+/// A client's connection: its socket, or TLS around it.
 #[derive(Debug)]
-pub struct Client {
-    socket: Socket,
+pub struct Client<S = Socket> {
+    socket: S,
+    id: UniqueIDType,
     digest: Arc<SocketDigest>,
+    ssl: Option<Arc<SslDigest>>,
     held: BytesMut,
     next: Next,
     /// The beginning of the client's next request.
@@ -69,9 +73,29 @@ enum Next {
 impl Client {
     /// Around an accepted socket, with the facts that are told of it.
     pub fn new(socket: impl Into<Socket>, digest: SocketDigest) -> Self {
+        let socket = socket.into();
+        let id = socket.as_raw_fd();
+        Self::around(socket, id, digest, None)
+    }
+}
+
+impl Client<TlsStream<Socket>> {
+    /// Around a connection whose handshake is done.
+    pub fn secured(socket: TlsStream<Socket>, digest: SocketDigest) -> Self {
+        let id = socket.as_raw_fd();
+        // Pingora asks for no more than that there is one. Empty, it costs no copy of the cipher's name.
+        let ssl = SslDigest::new("", "TLS", None, None, Vec::new());
+        Self::around(socket, id, digest, Some(Arc::new(ssl)))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    fn around(socket: S, id: UniqueIDType, digest: SocketDigest, ssl: Option<Arc<SslDigest>>) -> Self {
         Self {
-            socket: socket.into(),
+            socket,
+            id,
             digest: Arc::new(digest),
+            ssl,
             held: BytesMut::new(),
             next: Next::Hold,
             ahead: BytesMut::new(),
@@ -134,16 +158,22 @@ impl Client {
     }
 }
 
-impl AsyncRead for Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Client<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.held.is_empty()
-            && let Poll::Ready(Err(error)) = self.send(cx, &[])
-        {
-            return Poll::Ready(Err(error));
+        if !self.held.is_empty() {
+            match self.send(cx, &[]) {
+                // TLS may have taken more than the socket did.
+                Poll::Ready(Ok(_)) => match Pin::new(&mut self.socket).poll_flush(cx) {
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                },
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
         }
         if buf.capacity() == LOOK && FRAMING.try_with(|framing| *framing == Framing::None).unwrap_or(false) {
             return self.look(cx);
@@ -163,7 +193,7 @@ impl AsyncRead for Client {
     }
 }
 
-impl AsyncWrite for Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Client<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.hold_or_send(cx, &[IoSlice::new(buf)])
     }
@@ -193,37 +223,41 @@ impl AsyncWrite for Client {
 }
 
 #[async_trait]
-impl Shutdown for Client {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Client<S> {
     async fn shutdown(&mut self) {
         // A client that is gone needs no goodbye.
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
-impl UniqueID for Client {
+impl<S> UniqueID for Client<S> {
     fn id(&self) -> UniqueIDType {
-        self.socket.as_raw_fd()
+        self.id
     }
 }
 
-impl Ssl for Client {}
+impl<S> Ssl for Client<S> {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.ssl.clone()
+    }
+}
 
 #[async_trait]
-impl Peek for Client {}
+impl<S: Send> Peek for Client<S> {}
 
-impl GetTimingDigest for Client {
+impl<S> GetTimingDigest for Client<S> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         Vec::new()
     }
 }
 
-impl GetProxyDigest for Client {
+impl<S> GetProxyDigest for Client<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         None
     }
 }
 
-impl GetSocketDigest for Client {
+impl<S> GetSocketDigest for Client<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         Some(Arc::clone(&self.digest))
     }

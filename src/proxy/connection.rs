@@ -28,10 +28,12 @@ use tokio::time::Instant;
 use super::addresses::Addresses;
 use super::client::serving;
 use super::context::Context;
+use super::http2::{self, Arrival, PREFACE};
 use super::pace::measured;
 use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
+use crate::config::http2::{Cleartext, Http2};
 use crate::head::{self, FaultKind, Framing};
 use crate::metrics::bounds::Bound;
 use crate::request_id;
@@ -42,6 +44,8 @@ const READ_BYTES: usize = 2 << 10;
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// How much of it is read.
 pub(super) const LINGER_BYTES: usize = 256 << 10;
+/// The part of HTTP/2's preface that ends as a head does. What is not the rest of it after this is the codec's to find.
+const PREFACE_HEAD: &[u8] = PREFACE.split_at(18).0;
 /// The answer to the probe by which `/readyz` proves that this port answers.
 pub(super) const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
@@ -54,6 +58,8 @@ pub struct Bounds {
     pub head_timeout: Duration,
     /// How long a kept connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// HTTP/2, and its bounds.
+    pub http2: Http2,
     /// The most fields of a head.
     pub max_fields: usize,
     /// The most requests of a connection; `None`: no bound.
@@ -80,6 +86,8 @@ pub struct Connections {
 enum Incoming {
     /// All of it and whatever followed, and how the request's body is framed.
     Head(BytesMut, Framing),
+    /// The beginning of HTTP/2.
+    Preface(BytesMut),
     /// Our own probe.
     Probe,
     /// Nothing: the client left, or has been silent for long enough.
@@ -97,10 +105,10 @@ enum Turn {
 }
 
 /// Counts as a running request until it is dropped.
-struct Running<'a>(&'a AtomicUsize);
+pub(super) struct Running<'a>(&'a AtomicUsize);
 
 impl<'a> Running<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
+    pub(super) fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         Self(count)
     }
@@ -116,7 +124,7 @@ impl Connections {
     /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
     /// begun.
     pub async fn serve(
-        &self,
+        self: &Arc<Self>,
         mut stream: Stream,
         peer: SocketAddr,
         began: Instant,
@@ -146,6 +154,10 @@ impl Connections {
                     let _ = stream.write_all(PROBE_ANSWER).await;
                     let _ = stream.flush().await;
                     return;
+                }
+                Incoming::Preface(read) => {
+                    let arrival = Arrival { peer, read, began };
+                    return Box::pin(http2::serve(self, stream, arrival, told.clone())).await;
                 }
                 Incoming::Nothing => return,
                 Incoming::Refused(denial) => return self.refuse(stream, peer, &denial).await,
@@ -193,7 +205,9 @@ impl Connections {
                 }
             },
         }
+        let speaks_http2 = turn != Turn::Later && self.bounds.http2.cleartext == Cleartext::PriorKnowledge;
         match timeout(left, self.read_to_end(stream, &mut buffer)).await {
+            Ok(None) if speaks_http2 && buffer.starts_with(PREFACE_HEAD) => Incoming::Preface(buffer),
             Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer, ahead)),
             Err(_) if buffer.is_empty() => {
                 self.hit(Bound::HeaderTimeout);

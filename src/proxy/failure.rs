@@ -132,9 +132,10 @@ pub fn denial_of(error: &Error, ctx: &Context) -> Option<Denial> {
             | E::ConnectProxyFailure => Denial::UpstreamUnreachable,
             _ => Denial::UpstreamFailed,
         }),
-        (ErrorSource::Downstream, E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout) => {
-            None
-        }
+        (
+            ErrorSource::Downstream,
+            E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout | E::H2Error,
+        ) => None,
         (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::BodyTimeout),
         (ErrorSource::Downstream, _) => {
             Some(Denial::BadRequest("The request's headers or body are not well-formed HTTP.".into()))

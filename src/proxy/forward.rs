@@ -258,7 +258,7 @@ fn set_identity(headers: &mut HeaderMap, permit: &Permit) {
 
 /// A name as a header value: what is not visible ASCII or a blank is percent-encoded as UTF-8 (RFC 3986 section 2.1),
 /// and so is `%` itself.
-fn header_text(name: &str) -> HeaderValue {
+pub fn header_text(name: &str) -> HeaderValue {
     let plain = |b: u8| (b.is_ascii_graphic() || b == b' ') && b != b'%';
     if name.bytes().all(plain) {
         return HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static(""));

@@ -1,4 +1,5 @@
-//! The gateway's listeners: accepts connections, bounds their number, and ends them at a stop.
+//! The gateway's listeners: accepts connections, bounds their number, and ends them at a stop. On a TLS listener the
+//! handshake comes first, within the time of the first head.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,23 +8,36 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use pingora::protocols::SocketDigest;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::connection::{Connections, PROBE_ANSWER};
+use super::http2::{self, Arrival};
 use super::preamble::{self, Preamble};
 use super::socket::{Listener, Socket};
 use super::{panics, request};
 use crate::metrics::bounds::Bound;
+use crate::tls::server::Server;
 
 /// How long accepting rests after a failure such as too many open files, rather than spin.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How often a stop looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// What is spoken on a listener's sockets.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// HTTP as it is.
+    Plain,
+    /// HTTP in TLS, with these certificates.
+    Tls(Arc<Server>),
+}
 
 /// An accepted connection.
 struct Accepted {
@@ -32,6 +46,7 @@ struct Accepted {
     /// Its first moment, from which its first head has its time.
     began: Instant,
     kind: Kind,
+    transport: Transport,
     _place: OwnedSemaphorePermit,
 }
 
@@ -45,6 +60,7 @@ enum Kind {
 /// Accepts on one listener until `shutdown` turns true. Every connection beyond `places` is closed at once.
 pub async fn accept(
     listener: Listener,
+    transport: Transport,
     connections: Arc<Connections>,
     places: Arc<Semaphore>,
     mut shutdown: watch::Receiver<bool>,
@@ -63,7 +79,8 @@ pub async fn accept(
             Ok((socket, peer)) => {
                 failing = Failing::No;
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let accepted = Accepted { socket, peer, began: Instant::now(), kind, _place: place };
+                    let (began, transport) = (Instant::now(), transport.clone());
+                    let accepted = Accepted { socket, peer, began, kind, transport, _place: place };
                     let metrics = Arc::clone(&connections.gateway.metrics);
                     let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
                     tasks.spawn(panics::counted(metrics, work));
@@ -81,7 +98,7 @@ pub async fn accept(
 }
 
 async fn serve(connections: Arc<Connections>, accepted: Accepted, mut shutdown: watch::Receiver<bool>) {
-    let Accepted { mut socket, mut peer, began, kind, _place } = accepted;
+    let Accepted { mut socket, mut peer, began, kind, transport, _place } = accepted;
     if kind == Kind::ProxyHeader {
         let named = tokio::select! {
             biased;
@@ -97,7 +114,45 @@ async fn serve(connections: Arc<Connections>, accepted: Accepted, mut shutdown: 
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     // The cell of a digest that was just made is empty.
     let _ = digest.peer_addr.set(Some(peer.into()));
-    connections.serve(Box::new(Client::new(socket, digest)), peer, began, shutdown).await;
+    let Transport::Tls(server) = transport else {
+        return connections.serve(Box::new(Client::new(socket, digest)), peer, began, shutdown).await;
+    };
+    let secured = tokio::select! {
+        biased;
+        _ = shutdown.wait_for(|stop| *stop) => return,
+        // Only while it lasts does it take the memory that it needs.
+        secured = Box::pin(shake_hands(&connections, &server, socket, began)) => secured,
+    };
+    let Some(secured) = secured else { return };
+    let speaks_http2 = secured.get_ref().1.alpn_protocol() == Some(http2::ALPN);
+    let client = Box::new(Client::secured(secured, digest));
+    if speaks_http2 {
+        let arrival = Arrival { peer, read: BytesMut::new(), began };
+        return Box::pin(http2::serve(&connections, client, arrival, shutdown)).await;
+    }
+    connections.serve(client, peer, began, shutdown).await;
+}
+
+/// The TLS handshake, in the time that the first request's head has. `None` where it comes to nothing; the client has
+/// been told why.
+async fn shake_hands(
+    connections: &Connections,
+    server: &Server,
+    socket: Socket,
+    began: Instant,
+) -> Option<TlsStream<Socket>> {
+    let end = began + connections.bounds.head_timeout;
+    match timeout_at(end, server.acceptor().accept(socket)).await {
+        Ok(Ok(secured)) => Some(secured),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            connections.hit(Bound::HeaderTimeout);
+            None
+        }
+    }
 }
 
 /// The client that a trusted proxy names; `None` where the connection is to be closed.

@@ -18,12 +18,16 @@ use arc_swap::ArcSwap;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use crate::clock::Monotonic;
-use crate::config::{Balance, SetHeader, Upstream as UpstreamConfig, Verification};
+use crate::config::{Balance, Protocol, SetHeader, Upstream as UpstreamConfig, Verification};
 use crate::metrics::{Metrics, TargetMetric};
 use endpoint::{Choice, Endpoint, Standing};
 use identity::Credentials;
 pub use place::Place;
 
+/// Requests at once on one HTTP/2 connection to a target; the next one opens another.
+const STREAMS: usize = 100;
+/// How often an HTTP/2 connection to a target is asked whether it still stands.
+const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long an idle connection to a target is kept.
 const POOL_IDLE: Duration = Duration::from_mins(1);
 
@@ -274,6 +278,11 @@ impl Upstream {
             options.ca.clone_from(&self.credentials.authorities);
             options.verify_cert = config.trust.verification == Verification::Full;
             options.verify_hostname = options.verify_cert;
+            if config.protocol == Protocol::Http2 {
+                options.set_http_version(2, 2);
+                options.max_h2_streams = STREAMS;
+                options.h2_ping_interval = Some(PING_EVERY);
+            }
         }
         Ok(peer)
     }

@@ -19,11 +19,12 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("document", "key quantity"),
     ("head", ""),
     ("request_id", "clock key"),
-    ("config", "document key quantity"),
+    ("config", "document key quantity tls"),
     ("routes", "config head"),
     ("metrics", "key outcome"),
     ("telemetry", "config"),
     ("seal", ""),
+    ("tls", ""),
     ("demo", ""),
     // What the decision reads and charges.
     ("limit", "clock key"),
@@ -37,11 +38,14 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // The listeners. They never import each other.
     (
         "proxy",
-        "admission clock config head key limit lines metrics outcome request_id routes snapshot store usage",
+        "admission clock config head key limit lines metrics outcome request_id routes snapshot store tls usage",
     ),
     ("admin", "admission clock config document key manage metrics outcome request_id snapshot store"),
     // Where the parts meet.
-    ("app", "admin admission clock config key lines manage metrics proxy routes snapshot store usage"),
+    (
+        "app",
+        "admin admission clock config document key lines manage metrics proxy routes snapshot store tls usage",
+    ),
     ("cli", "app clock config demo document key manage quantity store telemetry"),
     ("main", "cli"),
     ("lib", ""),
@@ -58,8 +62,9 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     ("ring", &["seal"]),
     ("axum", &["admin", "demo"]),
+    ("h2", &["proxy/http2"]),
     ("hyper", &["admin/server.rs", "admin/backup.rs"]),
-    ("rustls", &["admin/tls.rs", "config/trust.rs"]),
+    ("rustls", &["admin/tls.rs", "config/trust.rs", "tls"]),
     ("x509_parser", &["config/trust.rs"]),
     ("clap", &["cli"]),
     ("serde_saphyr", &["cli/keys/convert"]),

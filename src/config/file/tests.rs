@@ -239,9 +239,18 @@ fn the_commented_examples_are_good() {
 fn the_commented_tables_name_fields_that_there_are() {
     let pepper = DEFAULTS.replace("# pepper_env = \"PORTCULLIS_PEPPER\"", "pepper_env = \"API_KEY\"");
     assert!(read(&format!("{pepper}{MINIMAL}")).unwrap().keys.pepper.is_some());
-    let tls = ["[admin.tls]", "certificate = ", "private_key = "];
+    let tls = [
+        "[admin.tls]",
+        "[[gateway.tls]]",
+        "listen = ",
+        "certificate = ",
+        "private_key = ",
+        "client_ca = ",
+        "proxy_protocol = ",
+        "client_certificate = ",
+    ];
     let tls = tls.iter().fold(DEFAULTS.to_owned(), |text, line| text.replace(&format!("# {line}"), line));
     let faults = faults(&format!("{tls}{MINIMAL}"));
-    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert_eq!(faults.len(), 5, "{faults:?}");
     assert!(faults.iter().all(|fault| fault.contains("there is no file /etc/portcullis/")), "{faults:?}");
 }

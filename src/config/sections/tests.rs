@@ -7,6 +7,7 @@ use super::*;
 use crate::config::Config;
 use crate::config::bounds::ClientBounds;
 use crate::config::file::parse;
+use crate::config::http2::{Cleartext, Http2};
 use crate::config::listen::Listen;
 use crate::key::due::RotateAfter;
 
@@ -42,6 +43,13 @@ fn the_defaults_are_those_of_the_contract() {
     let config = good("");
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let gateway = Gateway {
+        tls: Vec::new(),
+        http2: Http2 {
+            cleartext: Cleartext::Off,
+            max_streams: 100,
+            max_resets: 100,
+            max_control_frames: 1000,
+        },
         listen: Listen {
             tcp: vec!["0.0.0.0:8080".parse().unwrap()],
             unix: vec![],
@@ -138,10 +146,11 @@ fn each_rule_of_the_gateway_is_checked() {
         ("[gateway]\nidle_timeout = \"61m\"", "gateway.idle_timeout: must be from 1s to 1h"),
         ("[gateway]\nmax_connections = 0", "gateway.max_connections: must be from 1 to 1000000"),
         ("[gateway]\nshutdown_grace = \"2h\"", "gateway.shutdown_grace: must be from 0s to 1h"),
-        ("[gateway]\nh2c = true", "gateway.h2c: not supported yet"),
         ("[gateway]\ncore_dumps = 1", "gateway.core_dumps: must be true or false"),
+        ("[gateway]\nhttp2_max_streams = 0", "gateway.http2_max_streams: must be from 1 to 10000"),
+        ("[gateway]\nhttp2_max_resets = 0", "gateway.http2_max_resets: must be from 1"),
+        ("[gateway]\nhttp2_max_control_frames = 9", "gateway.http2_max_control_frames: must be from 10"),
         ("[gateway]\nh2c = 1", "gateway.h2c: must be true or false"),
-        ("[[gateway.tls]]\nlisten = \"0.0.0.0:8443\"", "gateway.tls: not supported yet"),
         ("[gateway]\nlisten_on = 1", "gateway.listen_on: unknown field"),
     ]);
 }

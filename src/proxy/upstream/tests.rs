@@ -17,6 +17,7 @@ fn upstream(targets: &[(&str, u32)], balance: Balance) -> Upstream {
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(1),
         websocket_idle: Duration::from_secs(1),
+        protocol: Protocol::Http1,
         trust: crate::config::Trust::default(),
         keepalive: 128,
         resolve_every: Duration::from_secs(30),

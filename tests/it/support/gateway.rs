@@ -74,7 +74,9 @@ impl Fixture {
     pub fn start(&self) -> Gateway {
         let app = app::build_with_clock(&self.config(), Some(TOKEN), Arc::clone(&self.clock)).unwrap();
         let admin = Admin::new(app.admin_address, TOKEN);
-        Gateway { address: app.gateway_addresses[0], admin, app: Some(app) }
+        let plain = app.gateway_addresses.first();
+        let address = *plain.or(app.tls_addresses.first()).unwrap();
+        Gateway { address, admin, app: Some(app) }
     }
 }
 

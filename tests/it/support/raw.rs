@@ -52,7 +52,7 @@ pub fn send_on(stream: &mut TcpStream, request: impl AsRef<[u8]>) -> Answer {
 }
 
 /// Reads one answer; `head` says that it has no body.
-pub fn read_answer(stream: &mut TcpStream, head: bool) -> Answer {
+pub fn read_answer(stream: &mut impl Read, head: bool) -> Answer {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -91,7 +91,7 @@ pub fn read_answer(stream: &mut TcpStream, head: bool) -> Answer {
     Answer { status, headers, body, closed }
 }
 
-fn read_chunks(stream: &mut TcpStream) -> Vec<u8> {
+fn read_chunks(stream: &mut impl Read) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
         let mut line = Vec::new();

@@ -1,0 +1,257 @@
+//! HTTP/2 to upstreams, and gRPC from end to end: messages as they come, trailers, and refusals that its clients read.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+
+use crate::support::{DeadPort, Fixture, GrpcUpstream, H2, block, send, whole};
+
+fn fixture(upstream: &str, more: &str) -> Fixture {
+    Fixture::with(&format!(
+        "[gateway]\nlisten = [\"127.0.0.1:0\"]\nh2c = true\n[upstreams.api]\ntargets = [\"{upstream}\"]\n\
+         http2 = true\n{more}\n[[routes]]\npath = \"/pkg.Service\"\nupstream = \"api\"\n\
+         [[routes]]\npath = \"/pkg.Scoped\"\nupstream = \"api\"\nscopes = [\"calls:make\"]\nmethods = [\"POST\"]\n"
+    ))
+}
+
+/// A message in its frame.
+fn message(text: &str) -> Bytes {
+    let mut bytes = vec![0];
+    bytes.extend_from_slice(&u32::try_from(text.len()).unwrap().to_be_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.into()
+}
+
+fn call(credential: &str) -> [(&str, &str); 3] {
+    [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", credential)]
+}
+
+#[test]
+fn a_unary_call_has_its_answer_and_its_trailers() {
+    let upstream = GrpcUpstream::start();
+    let fixture = fixture(&upstream.address.to_string(), "");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({"name": "caller"}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        for _ in 0..3 {
+            let (answer, mut sending) =
+                client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+            sending.send_data(message("question"), true).unwrap();
+            let answer = whole(answer.await.unwrap()).await.unwrap();
+            assert_eq!((answer.status, answer.body.as_slice()), (200, &message("question")[..]));
+            assert_eq!(answer.header("content-type"), Some("application/grpc"));
+            let trailers = answer.trailers.unwrap();
+            assert_eq!(trailers["grpc-status"], "0");
+            assert_eq!(trailers["x-checksum"], "abc");
+            // Whoever has the trailers finds the call counted.
+        }
+    });
+    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 3);
+    let head = upstream.heads().pop().unwrap();
+    assert_eq!(head.headers()["te"], "trailers");
+    assert_eq!(head.headers()["x-portcullis-key-name"], "caller");
+    assert_eq!(head.headers().get("authorization"), None);
+    assert_eq!(head.uri().authority().map(http::uri::Authority::as_str), Some("localhost"));
+    assert_eq!(head.headers().get("host"), None);
+    assert_eq!(head.uri().path(), "/pkg.Service/Echo");
+}
+
+#[test]
+fn a_stream_goes_both_ways_message_by_message() {
+    let upstream = GrpcUpstream::start();
+    let fixture = fixture(&upstream.address.to_string(), "");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        let (answer, mut sending) =
+            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        sending.send_data(message("0"), false).unwrap();
+        let (head, mut stream) = answer.await.unwrap().into_parts();
+        assert_eq!(head.status, 200);
+        for number in 1..20 {
+            // The answer to each message is there before the next one is sent.
+            let echo = stream.data().await.unwrap().unwrap();
+            assert_eq!(echo, message(&(number - 1).to_string()));
+            sending.send_data(message(&number.to_string()), number == 19).unwrap();
+        }
+        assert_eq!(stream.data().await.unwrap().unwrap(), message("19"));
+        assert!(stream.data().await.is_none());
+        assert_eq!(stream.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+    });
+    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 1);
+}
+
+#[test]
+fn a_revocation_cuts_a_call_that_streams() {
+    let upstream = GrpcUpstream::start();
+    let fixture = fixture(&upstream.address.to_string(), "");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        let (answer, mut sending) =
+            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        sending.send_data(message("0"), false).unwrap();
+        let answer = answer.await.unwrap();
+        let (admin, path) = (gateway.admin.clone(), format!("/api/v1/keys/{id}/revoke"));
+        let revoked = tokio::task::spawn_blocking(move || admin.post(&path, &json!({"reason": "leaked"})));
+        assert_eq!(revoked.await.unwrap().json()["cut"], 1);
+        assert!(whole(answer).await.unwrap_err().is_reset());
+    });
+}
+
+#[test]
+fn an_upstreams_own_refusal_is_passed_on() {
+    let upstream = GrpcUpstream::start();
+    let fixture = fixture(&upstream.address.to_string(), "");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        let (answer, mut sending) =
+            client.begin(Method::POST, "/pkg.Service/Fails", &call(&credential), false).await.unwrap();
+        sending.send_data(message("x"), true).unwrap();
+        let answer = whole(answer.await.unwrap()).await.unwrap();
+        assert_eq!(
+            (answer.header("grpc-status"), answer.header("grpc-message")),
+            (Some("5"), Some("no such thing"))
+        );
+    });
+    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 1);
+}
+
+#[test]
+fn refusals_are_calls_that_ended_with_a_status() {
+    let upstream = GrpcUpstream::start();
+    let fixture = fixture(&upstream.address.to_string(), "response_timeout = \"200ms\"");
+    let gateway = fixture.start();
+    let (_, secret) = gateway.admin.key(&json!({"scopes": []}));
+    let (_, limited) =
+        gateway.admin.key(&json!({"limits": [{"name": "hour", "requests": 1, "window": "1h"}]}));
+    let (good, once) = (format!("Bearer {secret}"), format!("Bearer {limited}"));
+    let cases = [
+        ("/pkg.Service/Echo", once.as_str(), "0", ""),
+        ("/pkg.Service/Echo", once.as_str(), "8", "Too many requests"),
+        ("/pkg.Service/Echo", "Bearer wrong", "16", "The API key is not valid"),
+        (
+            "/pkg.Scoped/Echo",
+            good.as_str(),
+            "7",
+            "The API key lacks a scope: This key lacks the scope calls:make.",
+        ),
+        ("/other.Service/Echo", good.as_str(), "12", "No route"),
+        ("/pkg.Service/a//b", good.as_str(), "3", "The request is malformed"),
+        ("/pkg.Service/Hangs", good.as_str(), "4", "The upstream was too slow"),
+    ];
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        for (path, credential, status, text) in cases {
+            let (answer, mut sending) =
+                client.begin(Method::POST, path, &call(credential), false).await.unwrap();
+            // A refused call may be over before its message is sent.
+            let _ = sending.send_data(message("x"), true);
+            let answer = answer.await.unwrap();
+            let over = answer.body().is_end_stream();
+            let answer = whole(answer).await.unwrap();
+            assert_eq!(answer.status, 200, "{path}");
+            assert_eq!(answer.header("content-type"), Some("application/grpc"), "{path}");
+            if status == "0" {
+                assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+                continue;
+            }
+            assert!(over && answer.body.is_empty(), "{path}: the head is all of it");
+            assert_eq!(answer.header("grpc-status"), Some(status), "{path}");
+            assert!(answer.header("grpc-message").unwrap().starts_with(text), "{path}: {answer:?}");
+            assert!(answer.header("x-request-id").is_some());
+            assert_eq!(answer.header("retry-after").is_some(), status == "8");
+        }
+        let (answer, _) = client.begin(Method::GET, "/pkg.Scoped/Echo", &call(&good), true).await.unwrap();
+        let answer = whole(answer.await.unwrap()).await.unwrap();
+        assert_eq!(answer.header("grpc-status"), Some("12"), "a method that is not allowed");
+    });
+}
+
+#[test]
+fn an_upstream_that_cannot_be_had_or_speaks_http1_is_unavailable() {
+    let dead = DeadPort::new();
+    let old = crate::support::Upstream::start();
+    for address in [dead.address, old.address] {
+        let fixture = fixture(&address.to_string(), "");
+        let gateway = fixture.start();
+        let (_, secret) = gateway.admin.key(&json!({}));
+        let credential = format!("Bearer {secret}");
+        block(async {
+            let mut client = H2::connect(gateway.address).await;
+            let (answer, mut sending) =
+                client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+            let _ = sending.send_data(message("x"), true);
+            let answer = whole(answer.await.unwrap()).await.unwrap();
+            assert_eq!(answer.header("grpc-status"), Some("14"), "{address}: {answer:?}");
+        });
+        let plain = send(
+            gateway.address,
+            format!("GET /pkg.Service/x HTTP/1.1\r\nhost: a\r\nauthorization: {credential}\r\n\r\n"),
+        );
+        assert_eq!(plain.status, 502);
+    }
+}
+
+#[test]
+fn http1_clients_reach_an_http2_upstream() {
+    let upstream = GrpcUpstream::start();
+    let fixture = fixture(&upstream.address.to_string(), "host = \"inner.test:81\"");
+    let gateway = fixture.start();
+    let (_, secret) = gateway.admin.key(&json!({}));
+    let mut client = crate::support::Client::new(gateway.address);
+    for _ in 0..3 {
+        let answer = client.try_send(
+            "POST",
+            "/pkg.Service/plain",
+            &[("authorization", &format!("Bearer {secret}"))],
+            "body",
+        );
+        // An answer of unknown length is chunked, which this client does not read.
+        assert!(answer.is_ok_and(|answer| answer.status == 200));
+        client = crate::support::Client::new(gateway.address);
+    }
+    let head = upstream.heads().pop().unwrap();
+    assert_eq!(head.uri().authority().map(http::uri::Authority::as_str), Some("inner.test:81"));
+    assert_eq!(head.headers()["x-forwarded-host"], "localhost");
+}
+
+#[test]
+fn many_calls_share_connections_to_the_upstream() {
+    let upstream = GrpcUpstream::start();
+    let fixture = fixture(&upstream.address.to_string(), "");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    block(async {
+        let client = H2::connect(gateway.address).await;
+        let calls: Vec<_> = (0..90)
+            .map(|number| {
+                let (mut client, credential) = (client.another(), format!("Bearer {secret}"));
+                tokio::spawn(async move {
+                    let (answer, mut sending) = client
+                        .begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false)
+                        .await
+                        .unwrap();
+                    tokio::time::sleep(Duration::from_millis(number % 10)).await;
+                    sending.send_data(message("x"), true).unwrap();
+                    whole(answer.await.unwrap()).await.unwrap().trailers.unwrap()["grpc-status"].clone()
+                })
+            })
+            .collect();
+        for one in calls {
+            assert_eq!(one.await.unwrap(), "0");
+        }
+    });
+    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 90);
+}
