@@ -4,6 +4,10 @@
 //! two system calls. So the first write after a flush is held, and leaves together with the second, with the flush, or
 //! as soon as the connection is read from, which Pingora does whenever it waits for the upstream: a head whose body is
 //! late is not late itself.
+//!
+//! While a client waits for its answer, Pingora looks by a read of one byte whether it is still there, and drops the
+//! answer where it gets one. What a client sends after a request without a body is its next request (RFC 9112
+//! section 9.3.2), so it is kept for the read that wants it.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
@@ -21,10 +25,27 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::head::Framing;
+
 /// The most that is held: larger writes leave at once.
 const MAX_HELD: usize = 4 << 10;
 /// Slices that leave in one system call, what was held included.
 const MAX_SLICES: usize = 8;
+
+/// The room that Pingora gives where it only looks whether the client is still there.
+const LOOK: usize = 1;
+/// The most that is read ahead of a next request; the rest waits in the socket.
+const MAX_AHEAD: usize = 512;
+
+tokio::task_local! {
+    /// Whether the request that the task serves has a body, of which a read of one byte may be the last.
+    static FRAMING: Framing;
+}
+
+/// Serves a request whose body is framed so.
+pub(super) async fn serving<T>(framing: Framing, work: impl Future<Output = T>) -> T {
+    FRAMING.scope(framing, work).await
+}
 
 /// A client's connection.
 #[derive(Debug)]
@@ -33,6 +54,8 @@ pub struct Client {
     digest: Arc<SocketDigest>,
     held: BytesMut,
     next: Next,
+    /// The beginning of the client's next request.
+    ahead: BytesMut,
 }
 
 /// What becomes of the next write.
@@ -45,7 +68,13 @@ enum Next {
 impl Client {
     /// Around an accepted socket, with the facts that are told of it.
     pub fn new(socket: TcpStream, digest: SocketDigest) -> Self {
-        Self { socket, digest: Arc::new(digest), held: BytesMut::new(), next: Next::Hold }
+        Self {
+            socket,
+            digest: Arc::new(digest),
+            held: BytesMut::new(),
+            next: Next::Hold,
+            ahead: BytesMut::new(),
+        }
     }
 
     /// Sends what is held, and `bufs` after it. Ready with what was taken of `bufs`, once nothing is held any more.
@@ -87,6 +116,21 @@ impl Client {
         }
         Poll::Ready(Ok(length))
     }
+
+    /// Ready once the client has left. It wakes nobody once the client has sent its next request: who looks waits for
+    /// the upstream as well.
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            let mut bytes = [0; MAX_AHEAD];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.ahead.extend_from_slice(read.filled());
+        }
+        Poll::Pending
+    }
 }
 
 impl AsyncRead for Client {
@@ -99,6 +143,14 @@ impl AsyncRead for Client {
             && let Poll::Ready(Err(error)) = self.send(cx, &[])
         {
             return Poll::Ready(Err(error));
+        }
+        if buf.capacity() == LOOK && FRAMING.try_with(|framing| *framing == Framing::None).unwrap_or(false) {
+            return self.look(cx);
+        }
+        if !self.ahead.is_empty() {
+            let most = buf.remaining().min(self.ahead.len());
+            buf.put_slice(&self.ahead.split_to(most));
+            return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
@@ -222,6 +274,32 @@ mod tests {
         ours.write_all(b"last").await.unwrap();
         AsyncWriteExt::shutdown(&mut ours).await.unwrap();
         assert_eq!(arrived(&mut theirs).await, b"last");
+    }
+
+    #[tokio::test]
+    async fn a_look_takes_nothing_from_the_next_request_and_sees_that_the_client_left() {
+        let (mut ours, mut theirs) = pair().await;
+        let next = vec![b'x'; 3 * MAX_AHEAD];
+        theirs.write_all(&next).await.unwrap();
+        for _ in 0..2 {
+            let mut byte = [0; LOOK];
+            let look = serving(Framing::None, ours.read(&mut byte));
+            assert!(
+                tokio::time::timeout(Duration::from_millis(20), look).await.is_err(),
+                "it is still there"
+            );
+        }
+        let mut read = vec![0; next.len()];
+        let mut filled = 0;
+        while filled < read.len() {
+            filled += ours.read(&mut read[filled..]).await.unwrap();
+        }
+        assert_eq!(read, next);
+        theirs.write_all(b"x").await.unwrap();
+        let last = serving(Framing::ContentLength(1), ours.read(&mut [0; LOOK])).await;
+        assert_eq!(last.unwrap(), 1, "the last byte of a body");
+        drop(theirs);
+        assert_eq!(serving(Framing::None, ours.read(&mut [0; LOOK])).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! deadline however slowly it trickles, its size has one bound, what is malformed is answered as any other denial, and
 //! a connection that waits holds no request state.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,11 +20,12 @@ use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
+use super::client::serving;
 use super::context::Context;
 use super::{Gateway, KeyedProxy, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
-use crate::head::{self, FaultKind};
+use crate::head::{self, FaultKind, Framing};
 use crate::request_id;
 
 /// Read at once while a head arrives.
@@ -62,8 +64,8 @@ pub struct Connections {
 
 /// What reading a head came to.
 enum Incoming {
-    /// All of it, and whatever followed.
-    Head(BytesMut),
+    /// All of it and whatever followed, and how the request's body is framed.
+    Head(BytesMut, Framing),
     /// Our own probe.
     Probe,
     /// Nothing: the client left, or has been silent for long enough.
@@ -106,15 +108,17 @@ impl Connections {
         let mut stop = pin!(shutdown.wait_for(|stop| *stop));
         let mut settings = None;
         let mut turn = Turn::First;
+        // The next request, where it came together with one that has no body.
+        let mut ahead = BytesMut::new();
         loop {
             let incoming = tokio::select! {
                 biased;
                 _ = &mut stop => return,
-                incoming = self.read_head(&mut stream, turn) => incoming,
+                incoming = self.read_head(&mut stream, turn, &mut ahead) => incoming,
             };
             turn = Turn::Later;
-            let head = match incoming {
-                Incoming::Head(head) => head,
+            let (head, framing) = match incoming {
+                Incoming::Head(head, framing) => (head, framing),
                 Incoming::Probe => {
                     // A probe that went away learns nothing, and nothing is owed to it.
                     let _ = stream.write_all(PROBE_ANSWER).await;
@@ -135,7 +139,7 @@ impl Connections {
                 biased;
                 // What is dropped here counts itself, and closes both connections in the middle of its answer.
                 () = &mut cut => return,
-                processed = open.line().serve(self.proxy.process_new_http(session, &told)) => processed,
+                processed = open.line().serve(serving(framing, self.proxy.process_new_http(session, &told))) => processed,
             };
             let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();
@@ -144,16 +148,17 @@ impl Connections {
 
     /// Waits for a request and reads its head. A connection's first head has its time from the connection's first
     /// moment, each later one from its own first byte.
-    async fn read_head(&self, stream: &mut Stream, turn: Turn) -> Incoming {
-        let mut buffer = BytesMut::with_capacity(READ_BYTES);
-        if turn == Turn::Later {
+    async fn read_head(&self, stream: &mut Stream, turn: Turn, ahead: &mut BytesMut) -> Incoming {
+        let mut buffer = mem::take(ahead);
+        if turn == Turn::Later && buffer.is_empty() {
+            buffer.reserve(READ_BYTES);
             match timeout(self.bounds.idle_timeout, stream.read_buf(&mut buffer)).await {
                 Ok(Ok(1..)) => {}
                 Ok(_) | Err(_) => return Incoming::Nothing,
             }
         }
         match timeout(self.bounds.head_timeout, self.read_to_end(stream, &mut buffer)).await {
-            Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer)),
+            Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer, ahead)),
             Err(_) if buffer.is_empty() => Incoming::Nothing,
             Err(_) => Incoming::Refused(Denial::RequestTimeout),
         }
@@ -183,13 +188,21 @@ impl Connections {
         }
     }
 
-    fn check(&self, buffer: BytesMut) -> Incoming {
+    /// Judges a head that is there. What follows one without a body is the next request, and is put `ahead`.
+    fn check(&self, mut buffer: BytesMut, ahead: &mut BytesMut) -> Incoming {
         let end = head::find_end(&buffer, 0).unwrap_or(buffer.len());
         if buffer[..end] == self.probe[..] {
             return Incoming::Probe;
         }
         match head::check(&buffer[..end]) {
-            Ok(_) => Incoming::Head(buffer),
+            Ok(head) => {
+                let framing = head.framing;
+                // What follows a request for an upgrade may be of the new protocol.
+                if framing == Framing::None && buffer.len() > end && !asks_for_upgrade(&buffer[..end]) {
+                    *ahead = buffer.split_off(end);
+                }
+                Incoming::Head(buffer, framing)
+            }
             Err(fault) => Incoming::Refused(match fault.kind() {
                 FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
                 FaultKind::TooLarge => Denial::HeaderTooLarge(self.bounds.max_head),
@@ -209,6 +222,12 @@ impl Connections {
             linger(&mut stream).await;
         }
     }
+}
+
+/// Whether a head that is one has an `Upgrade`.
+fn asks_for_upgrade(head: &[u8]) -> bool {
+    const NAME: &[u8] = b"\nupgrade:";
+    head.windows(NAME.len()).any(|bytes| bytes.eq_ignore_ascii_case(NAME))
 }
 
 /// Reads what the client still sends, for a while: closing a socket with unread bytes resets it, and the client would

@@ -85,3 +85,21 @@ fn a_stop_lets_a_running_answer_end() {
     stopped.join().unwrap();
     assert_eq!(fixture.start().admin.show(&id)["usage"]["requests"], 2);
 }
+
+#[test]
+fn requests_that_come_before_the_answer_are_answered_in_their_order() {
+    let world = World::new(PLAIN);
+    let mut wire = Wire::open(world.gateway.address);
+    for (path, count) in [("/v1/slow/300", 1), ("/v1/stream/3", 3)] {
+        wire.send(get(path, &world.secret));
+        eventually("it runs", || world.upstream().count() == count);
+        wire.send(get("/v1/next", &world.secret));
+        assert_eq!(wire.answer().status, 200, "{path}");
+        assert_eq!(wire.answer().status, 200, "what came after {path}");
+    }
+    // In one piece; each is judged by itself.
+    let refused = get("/v1/x", "unknown-secret-0123456789");
+    wire.send([get("/v1/slow/50", &world.secret), refused, post("/v1/x", &world.secret, "body")].concat());
+    assert_eq!([200, 401, 200].map(|_| wire.answer().status), [200, 401, 200]);
+    assert_eq!(world.usage(), (6, 0));
+}
