@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod backup;
 mod check;
+pub mod control;
 mod cursor;
 mod document;
 mod gate;
@@ -34,6 +35,7 @@ use crate::config::MetricsAccess;
 use crate::key::Key;
 use crate::manage::{Manage, ManageError};
 use crate::metrics::Metrics;
+use control::{Reload, Upstreams};
 pub use gate::Hosts;
 pub use problem::Problem;
 pub use server::serve;
@@ -47,11 +49,20 @@ const MAX_IMPORT_BYTES: usize = 16 << 20;
 /// Says whether the gateway is ready.
 #[async_trait]
 pub trait Ready: Send + Sync + std::fmt::Debug {
-    /// Ready, or why not.
+    /// Ready, with what it lacks none the less, or why not.
     ///
     /// # Errors
     /// Why not.
-    async fn ready(&self) -> Result<(), String>;
+    async fn ready(&self) -> Result<Vec<Degraded>, String>;
+}
+
+/// What a gateway that serves lacks. Anybody may read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Degraded {
+    /// `store`, `configuration` or `upstreams`.
+    pub part: &'static str,
+    /// What is wrong, and what holds meanwhile.
+    pub detail: String,
 }
 
 /// What a dry run asks: would this request pass with the key?
@@ -86,6 +97,10 @@ pub struct AdminState {
     pub readiness: Arc<dyn Ready>,
     /// What the rules say of a request.
     pub dry_run: Arc<dyn DryRun>,
+    /// What puts the configuration file in force once more.
+    pub reload: Arc<dyn Reload>,
+    /// What is behind the gateway.
+    pub upstreams: Arc<dyn Upstreams>,
     /// Which names the listener answers to.
     pub hosts: Hosts,
     /// Who sent wrong tokens lately.

@@ -1,13 +1,16 @@
 //! The composition root: the only place where the parts meet. `main`, quickstart and the tests all start here.
 
 mod dry_run;
+mod listeners;
 pub mod offline;
 mod readiness;
+pub mod reload;
 pub mod reseal;
-mod signals;
+mod restart;
+pub mod signals;
 mod tasks;
+mod upstreams;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +19,6 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -30,8 +32,11 @@ use crate::lines::Lines;
 use crate::manage::recover::{Vault, VaultError};
 use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
 use crate::metrics::{Metrics, NO_ROUTE};
+use crate::proxy::addresses::Addresses;
+use crate::proxy::bounds::BodyBounds;
 use crate::proxy::connection::{Bounds, Connections};
 use crate::proxy::routing::Routing;
+use crate::proxy::upstream::watch::Watch;
 use crate::proxy::{Gateway, KeyedProxy, listener};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
@@ -40,7 +45,11 @@ use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
-use readiness::Readiness;
+use listeners::Listeners;
+use readiness::{Lacks, Readiness};
+use reload::Reloader;
+use signals::HangUps;
+use upstreams::Behind;
 
 /// Connections kept to upstreams in all.
 const UPSTREAM_POOL: usize = 1024;
@@ -90,6 +99,7 @@ impl Core {
         if let Some(aside) = &opened.set_aside {
             let (path, fault) = (aside.path.display(), &aside.fault);
             tracing::error!(%path, %fault, "the usage file was damaged and is set aside; what was not merged is in it");
+            metrics.usage_set_aside.inc();
         }
         tracing::debug!(counters = opened.recovered, damaged = opened.damaged, "usage file opened");
         let slab = Arc::new(slab);
@@ -142,13 +152,14 @@ fn usage_path(store: &Path) -> PathBuf {
 pub struct App {
     /// Where the gateway listens.
     pub gateway_addresses: Vec<SocketAddr>,
+    /// The Unix sockets that the gateway listens on.
+    pub gateway_sockets: Vec<PathBuf>,
     /// Where the admin API listens.
     pub admin_address: SocketAddr,
     /// What holds the data.
     pub core: Core,
     /// The first admin token, if it was made now: shown once.
     pub first_token: FirstToken,
-    gateway: Arc<Gateway>,
     shutdown: watch::Sender<bool>,
     admin_shutdown: watch::Sender<bool>,
     proxies: Runtime,
@@ -156,6 +167,8 @@ pub struct App {
     accepting: Vec<JoinHandle<()>>,
     serving_admin: JoinHandle<()>,
     background: tasks::Background,
+    watch: Arc<Watch>,
+    reloader: Arc<Reloader>,
 }
 
 /// Builds and starts a gateway: every port is bound and every file open when this returns.
@@ -181,23 +194,29 @@ pub fn build_with_clock(
         .enable_all()
         .build()?;
     let admin = Builder::new_multi_thread().worker_threads(1).thread_name("admin").enable_all().build()?;
-    let listeners =
-        config.gateway.listen.iter().map(|at| bind(&proxies, *at)).collect::<anyhow::Result<Vec<_>>>()?;
-    let admin_listener = bind(&admin, config.admin.listen)?;
+    let Listeners { all: listeners, addresses: gateway_addresses, sockets: gateway_sockets } =
+        listeners::bind_all(&proxies, &config.gateway.listen)?;
+    let admin_listener = listeners::bind(&admin, config.admin.listen)?;
     let core = Core::open(config, clock)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
-    let routing = Routing::new(config, &*core.store, &core.metrics)?;
+    let routing = Routing::new(config, None, &*core.store, &core.metrics)?;
     proxies.block_on(routing.resolve());
+    let watch =
+        Arc::new(Watch::new(admin.handle().clone(), Arc::clone(&core.clock), Arc::clone(&core.metrics)));
+    watch.follow(&routing);
     let gateway = Arc::new(new_gateway(config, &core, routing));
     let connections = Arc::new(new_connections(config, &gateway));
-    let gateway_addresses = addresses(&listeners)?;
     let (shutdown, stopping) = watch::channel(false);
     let (admin_shutdown, admin_stopping) = watch::channel(false);
+    let reloader = Arc::new(Reloader::new(&core, &gateway, &watch, proxies.handle().clone(), config));
+    let behind = Arc::new(Behind(Arc::clone(&gateway)));
     let readiness = Readiness::new(
         gateway_addresses.clone(),
+        gateway_sockets.clone(),
         connections.probe.clone(),
         stopping.clone(),
         Arc::clone(&core.store),
+        Lacks { reloader: Arc::clone(&reloader), behind: Arc::clone(&behind) },
     );
     let admin_address = admin_listener.local_addr()?;
     let state = AdminState {
@@ -206,6 +225,8 @@ pub fn build_with_clock(
         metrics_access: config.admin.metrics,
         readiness: Arc::new(readiness),
         dry_run: Arc::new(dry_run::GatewayRules(Arc::clone(&gateway))),
+        reload: Arc::clone(&reloader) as Arc<dyn admin::control::Reload>,
+        upstreams: behind,
         hosts: Hosts::of(&config.admin),
         throttle: Arc::default(),
     };
@@ -219,13 +240,13 @@ pub fn build_with_clock(
             proxies.spawn(listener::accept(one, connections.clone(), places.clone(), stopping.clone(), grace))
         })
         .collect();
-    let background = tasks::Background::start(&admin, Arc::clone(&gateway), Arc::clone(&core.manage));
+    let background = tasks::Background::start(&admin, gateway, Arc::clone(&core.manage));
     Ok(App {
         gateway_addresses,
+        gateway_sockets,
         admin_address,
         core,
         first_token,
-        gateway,
         shutdown,
         admin_shutdown,
         proxies,
@@ -233,6 +254,8 @@ pub fn build_with_clock(
         accepting,
         serving_admin,
         background,
+        watch,
+        reloader,
     })
 }
 
@@ -252,8 +275,11 @@ fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
         no_route: core.metrics.route(NO_ROUTE),
         metrics: Arc::clone(&core.metrics),
         clock: Arc::clone(&core.clock),
-        trusted_proxies: config.gateway.trusted_proxies.clone(),
-        access_log: config.log.access,
+        body: BodyBounds {
+            silence: config.gateway.bounds.body_timeout,
+            rate: config.gateway.bounds.body_rate,
+            grace: config.gateway.bounds.body_grace,
+        },
     }
 }
 
@@ -271,46 +297,25 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
             max_head: config.gateway.max_request_header,
             head_timeout: config.gateway.header_timeout,
             idle_timeout: config.gateway.idle_timeout,
+            max_fields: config.gateway.bounds.headers,
+            requests: config.gateway.bounds.requests,
         },
+        addresses: Arc::new(Addresses::new(
+            config.gateway.bounds.connections_per_address,
+            config.gateway.trusted_proxies.clone(),
+        )),
         probe: readiness::probe_head(),
         running: 0.into(),
     }
 }
 
-fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let _inside = runtime.enter();
-    let listen = || -> io::Result<TcpListener> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
-    };
-    listen().with_context(|| {
-        format!("cannot listen on {address}; free the port or choose another in the configuration")
-    })
-}
-
-fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
-    listeners.iter().map(TcpListener::local_addr).collect()
-}
-
 impl App {
-    /// Puts a configuration's routes and upstreams in place of those in force.
-    ///
-    /// # Errors
-    /// The old ones stay in force.
-    pub fn reload(&self, config: &Config) -> anyhow::Result<()> {
-        let routing = Routing::new(config, &*self.core.store, &self.core.metrics)?;
-        self.proxies.block_on(routing.resolve());
-        self.gateway.routing.store(Arc::new(routing));
-        Ok(())
-    }
-
-    /// Runs until a signal says to stop; a hang-up reloads `config_path`.
+    /// Runs until a signal says to stop; a hang-up reloads the configuration's file, one that came `early` too.
     ///
     /// # Errors
     /// The signals cannot be heard.
-    pub fn run_until_signal(&self, config_path: Option<&Path>) -> anyhow::Result<()> {
-        signals::wait(self, config_path)
+    pub fn run_until_signal(&self, early: Option<&HangUps>) -> anyhow::Result<()> {
+        signals::wait(self, early)
     }
 
     /// Stops: no new connection, what runs is finished within the grace, usage is merged.
@@ -319,7 +324,16 @@ impl App {
     /// The last merge failed; what it held stays in the usage file for the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         let Self {
-            shutdown, admin_shutdown, proxies, admin, accepting, serving_admin, background, core, ..
+            shutdown,
+            admin_shutdown,
+            proxies,
+            admin,
+            accepting,
+            serving_admin,
+            background,
+            watch,
+            core,
+            ..
         } = self;
         shutdown.send_replace(true);
         proxies.block_on(async {
@@ -328,6 +342,7 @@ impl App {
                 let _ = task.await;
             }
         });
+        watch.end();
         admin_shutdown.send_replace(true);
         admin.block_on(async {
             let _ = serving_admin.await;

@@ -3,17 +3,22 @@
 //! `file.rs` reads the TOML text into these types and names every fault with its dotted path and line; nothing else
 //! makes a `Config`. Defaults come from `config/default.toml`, which is part of the binary.
 
+pub mod bounds;
+pub mod cors;
 mod credential;
 mod expand;
 pub mod file;
 mod headers;
+pub mod health;
 mod hosts;
+pub mod listen;
 mod master_key;
 mod matching;
 mod rotation;
 mod route;
 mod sections;
 mod tree;
+pub mod trust;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -24,7 +29,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use health::{Ejection, Health};
 pub use master_key::MasterKey;
+pub use trust::{Identity, Trust, Verification};
 
 use crate::key::RateSpec;
 use crate::key::due::RotateAfter;
@@ -55,7 +62,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     /// Plain HTTP/1.1 listeners. At least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: listen::Listen,
     /// Worker threads; never 0 here (0 in the file is one per core).
     pub threads: usize,
     /// Whose `X-Forwarded-*` is believed.
@@ -70,8 +77,21 @@ pub struct Gateway {
     pub idle_timeout: Duration,
     /// Connections at once; one more is closed.
     pub max_connections: usize,
+    /// What clients may do once they are connected.
+    pub bounds: bounds::ClientBounds,
     /// How long a stop waits for running requests.
     pub shutdown_grace: Duration,
+    /// Whether the process's memory may be looked at from outside.
+    pub core_dumps: CoreDumps,
+}
+
+/// Whether the system may write the process's memory to disk when it crashes, and debuggers may attach to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoreDumps {
+    /// Yes. What clients and operators send is in there.
+    Allowed,
+    /// No.
+    Off,
 }
 
 /// `[admin]`: the listener that operators reach.
@@ -201,6 +221,18 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Until the response's first byte, and between its pieces.
     pub response_timeout: Duration,
+    /// How long an upgraded connection (a WebSocket) may be silent.
+    pub websocket_idle: Duration,
+    /// Whom TLS trusts, and as whom it speaks.
+    pub trust: Trust,
+    /// Idle connections that are kept to each address of a target.
+    pub keepalive: u32,
+    /// How often the names of targets are looked up again.
+    pub resolve_every: Duration,
+    /// How targets are asked whether they are well; `None`: not at all.
+    pub health: Option<Health>,
+    /// When a target at which requests fail is left alone; `None`: never.
+    pub ejection: Option<Ejection>,
     /// Set on each forwarded request: the upstream's own credential, for one.
     pub set_headers: Vec<SetHeader>,
 }
@@ -208,7 +240,7 @@ pub struct Upstream {
 /// One target of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// `host:port`, a name or an address.
+    /// `host:port`, a name or an address; or `unix:` and a path.
     pub address: String,
     /// Its share, 1 to 100.
     pub weight: NonZeroU32,
@@ -265,6 +297,8 @@ pub struct Route {
     pub credential_forwarding: CredentialForwarding,
     /// How errors are written.
     pub error_format: ErrorFormat,
+    /// Which web pages may call it; `None`: none.
+    pub cors: Option<cors::Cors>,
     /// The largest request body: the route's own, else the gateway's; `None`: no limit.
     pub max_request_body: Option<NonZeroU64>,
 }

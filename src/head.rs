@@ -72,6 +72,11 @@ pub fn find_end(buf: &[u8], from: usize) -> Option<usize> {
     })
 }
 
+/// How many fields a head has that [`check`] let pass: its lines, but for the request line and the blank one.
+pub fn field_count(head: &[u8]) -> usize {
+    memchr_iter(b'\n', head).count().saturating_sub(2)
+}
+
 /// How many bytes to leave out in front of a request line: one CRLF at most (RFC 9112 section 2.2).
 pub fn skip_blank(buf: &[u8]) -> usize {
     if buf.starts_with(b"\r\n") { 2 } else { 0 }

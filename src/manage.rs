@@ -15,6 +15,7 @@ mod patch;
 mod permission;
 pub mod profile;
 pub mod recover;
+pub mod reload;
 pub mod replay;
 pub mod rotation;
 pub mod tokens;

@@ -1,5 +1,7 @@
 //! Every series, declared and documented once (contract, section 8). Series do not grow with the number of keys.
 
+pub mod bounds;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use prometheus::{
 
 use crate::key::Status;
 use crate::outcome::Outcome;
+use bounds::BoundsHit;
 
 /// The label of requests that no route took.
 pub const NO_ROUTE: &str = "none";
@@ -51,6 +54,22 @@ impl RouteMetrics {
     }
 }
 
+/// `portcullis_upstream_target_healthy` of one target.
+#[derive(Debug, Clone)]
+pub struct TargetMetric(IntGauge);
+
+impl TargetMetric {
+    /// It takes requests.
+    pub fn healthy(&self) {
+        self.0.set(1);
+    }
+
+    /// It takes none.
+    pub fn unhealthy(&self) {
+        self.0.set(0);
+    }
+}
+
 /// What is read when Prometheus asks.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -73,10 +92,17 @@ pub struct Metrics {
     /// `portcullis_gateway_overhead_seconds`
     pub overhead: Histogram,
     upstream_errors: IntCounterVec,
+    targets: IntGaugeVec,
+    /// `portcullis_usage_files_set_aside_total`
+    pub usage_set_aside: IntCounter,
     /// `portcullis_store_commit_seconds`
     pub store_commit: Histogram,
     /// `portcullis_connections_refused_total`
     pub connections_refused: IntCounter,
+    /// `portcullis_bounds_hit_total`
+    pub bounds: BoundsHit,
+    /// `portcullis_panics_total`
+    pub panics: IntCounter,
     keys: IntGaugeVec,
     unflushed: IntGauge,
     routes: Mutex<HashMap<String, Arc<RouteMetrics>>>,
@@ -96,6 +122,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Two have the same name, which is a mistake in this file.
+    #[expect(clippy::too_many_lines, reason = "a list, one series after the other")]
     pub fn new() -> anyhow::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -133,6 +160,17 @@ impl Metrics {
             ),
             &["upstream", "code"],
         );
+        let targets = IntGaugeVec::new(
+            Opts::new(
+                "portcullis_upstream_target_healthy",
+                "1 while a target takes requests, 0 while its checks fail or it is ejected.",
+            ),
+            &["upstream", "target"],
+        );
+        let set_aside = IntCounter::new(
+            "portcullis_usage_files_set_aside_total",
+            "Usage files that were damaged and set aside at the start.",
+        );
         let store_commit = Histogram::with_opts(
             HistogramOpts::new("portcullis_store_commit_seconds", "Time of a durable commit of the store.")
                 .buckets(COMMIT_BUCKETS.to_vec()),
@@ -141,6 +179,12 @@ impl Metrics {
         let refused = IntCounter::new(
             "portcullis_connections_refused_total",
             "Connections closed at once because gateway.max_connections were open.",
+        );
+        let (bounds, bounds_hit) = BoundsHit::new()?;
+        registered(&registry, Ok(bounds_hit))?;
+        let panics = IntCounter::new(
+            "portcullis_panics_total",
+            "Connections that a fault of the gateway's own cost: please report each.",
         );
         let unflushed = IntGauge::new(
             "portcullis_usage_unflushed",
@@ -151,8 +195,12 @@ impl Metrics {
             duration: registered(&registry, duration)?,
             overhead: registered(&registry, overhead)?,
             upstream_errors: registered(&registry, upstream_errors)?,
+            targets: registered(&registry, targets)?,
+            usage_set_aside: registered(&registry, set_aside)?,
             store_commit: registered(&registry, store_commit)?,
             connections_refused: registered(&registry, refused)?,
+            bounds,
+            panics: registered(&registry, panics)?,
             keys: registered(&registry, keys)?,
             unflushed: registered(&registry, unflushed)?,
             routes: Mutex::default(),
@@ -176,6 +224,17 @@ impl Metrics {
     /// Counts a request that failed at an upstream.
     pub fn upstream_error(&self, upstream: &str, outcome: Outcome) {
         self.upstream_errors.with_label_values(&[upstream, outcome.as_str()]).inc();
+    }
+
+    /// The gauge of a target; the same one after a reload.
+    pub fn target(&self, upstream: &str, target: &str) -> TargetMetric {
+        TargetMetric(self.targets.with_label_values(&[upstream, target]))
+    }
+
+    /// Ends the series of a target that is no more.
+    pub fn forget_target(&self, upstream: &str, target: &str) {
+        // One that was never there is as gone.
+        let _ = self.targets.remove_label_values(&[upstream, target]);
     }
 
     /// Notes the time of a commit.
@@ -227,6 +286,9 @@ mod tests {
         route.count(Outcome::Allowed);
         route.duration.observe(0.1);
         metrics.upstream_error("api", Outcome::UpstreamTimeout);
+        metrics.target("api", "10.0.0.7:80").unhealthy();
+        metrics.target("api", "10.0.0.8:80").healthy();
+        metrics.forget_target("api", "10.0.0.8:80");
         let reading =
             Reading { busiest: vec![("key_1".into(), "ci \"x\"".into(), 7)], other: 3, ..Reading::default() };
         let text = metrics.render(&reading).unwrap();
@@ -240,9 +302,14 @@ mod tests {
             "portcullis_gateway_overhead_seconds_count 0",
             "portcullis_store_commit_seconds_count 0",
             "portcullis_usage_unflushed 0",
+            "portcullis_bounds_hit_total{bound=\"connections\"} 0",
+            "portcullis_panics_total 0",
+            "portcullis_upstream_target_healthy{target=\"10.0.0.7:80\",upstream=\"api\"} 0",
+            "portcullis_usage_files_set_aside_total 0",
             "process_open_fds",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+        assert!(!text.contains("10.0.0.8"), "a target that is gone has no series");
     }
 }

@@ -50,7 +50,7 @@ pub enum Outcome {
     NoHealthyUpstream = 21,
     /// The request head is larger than the gateway takes.
     HeaderTooLarge = 22,
-    /// The request head did not arrive in time.
+    /// The request did not arrive in time.
     RequestTimeout = 23,
     /// A fault of the gateway's own.
     InternalError = 24,

@@ -4,15 +4,24 @@
 //! `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives; `upstream_request_filter`
 //! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
 
+pub mod addresses;
 mod admit;
+mod answer;
+pub mod bounds;
 pub mod client;
 pub mod connection;
 pub mod context;
+mod cors;
+mod failure;
 pub mod forward;
 pub mod listener;
+mod pace;
+mod panics;
+mod preamble;
 pub mod reply;
 pub mod request;
 pub mod routing;
+pub mod socket;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -20,30 +29,30 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Method, StatusCode, Version, header};
-use ipnet::IpNet;
+use http::{StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use tokio::time::timeout;
 
-use crate::admission::denial::{Connection, Denial};
+use crate::admission::denial::Denial;
 use crate::admission::{self, Judge, Moment, Passage, Refusal};
 use crate::clock::Clock;
 use crate::config::{AccessLog, ErrorFormat};
 use crate::key::redact::redacted;
 use crate::limit::Standing;
 use crate::lines::Lines;
+use crate::metrics::bounds::Bound;
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::outcome::Outcome;
 use crate::request_id;
 use crate::routes::target::CheckedTarget;
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
-use connection::{LINGER, LINGER_BYTES};
+use answer::{ends_with_head, write_reply};
+use bounds::BodyBounds;
 use context::Context;
 use forward::{Origin, Trust};
-use reply::Reply;
 use routing::Routing;
 use upstream::Traffic;
 
@@ -66,18 +75,12 @@ pub struct Gateway {
     pub no_route: Arc<RouteMetrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Whose `X-Forwarded-*` is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Whether each request gets a log line.
-    pub access_log: AccessLog,
+    /// What bodies are bounded by.
+    pub body: BodyBounds,
 }
 
 /// Our own error inside Pingora: the body grew over its limit while it was forwarded.
 const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
-/// Our own error inside Pingora: no target has an address.
-const NO_TARGET: ErrorType = ErrorType::new("NoTarget");
-/// Targets tried for one request, where nothing was sent yet.
-const MAX_TRIES: usize = 3;
 
 /// The Pingora application.
 #[derive(Debug, Clone)]
@@ -89,15 +92,15 @@ impl KeyedProxy {
         let head = session.req_header();
         let bad = |detail: &'static str| Denial::BadRequest(detail.into());
         let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
-        if self.0.access_log == AccessLog::On {
+        if ctx.access_log == AccessLog::On {
             ctx.line.1 = redacted(&String::from_utf8_lossy(target.path())).into_owned();
         }
-        let route = request::route(&self.0.routing.load(), &head.headers, &target, &head.method)?;
+        let routing = self.0.routing.load();
+        let route = request::route(&routing, &head.headers, &target, &head.method)?;
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };
         let route = ctx.route.insert(route);
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        let peer = peer.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
-        let address = request::client_address(peer, &head.headers, &self.0.trusted_proxies);
+        let address =
+            request::client_address(request::peer(session), &head.headers, &routing.trusted_proxies);
         ctx.address = Some(address);
         let asked = admission::Request {
             policy: &route.policy,
@@ -117,91 +120,17 @@ impl KeyedProxy {
         denial: &Denial,
         standings: &[Standing],
     ) -> Result<()> {
+        if let Some(bound) = bounds::of(denial) {
+            self.0.metrics.bounds.hit(bound);
+        }
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());
+        reply.headers.extend(cors::fields_of(session, ctx));
         ctx.ends(denial.outcome(), reply.status);
         ctx.settle();
         write_reply(session, reply).await
     }
-
-    /// What a failure inside Pingora is to the client; `None` where there is nobody to answer.
-    fn denial_of(error: &Error, ctx: &Context) -> Option<Denial> {
-        use ErrorType as E;
-        let most_body = || ctx.route.as_ref().and_then(|route| route.policy.max_body).map_or(0, Into::into);
-        match (error.esource(), error.etype()) {
-            (_, kind) if *kind == BODY_TOO_LARGE => Some(Denial::BodyTooLarge(most_body())),
-            (_, kind) if *kind == NO_TARGET => Some(Denial::UpstreamUnreachable),
-            (ErrorSource::Upstream, kind) => Some(match kind {
-                E::ConnectTimedout | E::TLSHandshakeTimedout | E::ReadTimedout | E::WriteTimedout => {
-                    Denial::UpstreamTimeout
-                }
-                E::ConnectRefused
-                | E::ConnectNoRoute
-                | E::ConnectError
-                | E::BindError
-                | E::SocketError
-                | E::TLSHandshakeFailure
-                | E::TLSWantX509Lookup
-                | E::HandshakeError
-                | E::InvalidCert
-                | E::ConnectProxyFailure => Denial::UpstreamUnreachable,
-                _ => Denial::UpstreamFailed,
-            }),
-            (
-                ErrorSource::Downstream,
-                E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout,
-            ) => None,
-            (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::RequestTimeout),
-            (ErrorSource::Downstream, _) => {
-                Some(Denial::BadRequest("The request's headers or body are not well-formed HTTP.".into()))
-            }
-            (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Denial::InternalError),
-        }
-    }
-}
-
-/// Writes an answer of our own.
-async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
-    for (name, value) in reply.headers {
-        head.append_header(name, value)?;
-    }
-    if reply.connection == Connection::Close {
-        session.set_keepalive(None);
-    }
-    let no_body = session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head), no_body).await?;
-    if !no_body {
-        session.write_response_body(Some(reply.body), true).await?;
-    }
-    linger(session).await;
-    Ok(())
-}
-
-/// Reads the body that a refused client still sends, for a while, so that the client gets to see the answer. One that
-/// asked first (RFC 9110 section 10.1.1) sends none.
-async fn linger(session: &mut Session) {
-    if session.is_body_done() || session.req_header().headers.contains_key(header::EXPECT) {
-        return;
-    }
-    let drain = async {
-        let mut left = LINGER_BYTES;
-        while let Ok(Some(bytes)) = session.downstream_session.read_request_body().await {
-            left = left.saturating_sub(bytes.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // Whoever sends on after this does not wait for an answer.
-    let _ = timeout(LINGER, drain).await;
-}
-
-/// Whether the answer with this head has no body, so that no body filter will see its end.
-fn ends_with_head(session: &Session, head: &ResponseHeader) -> bool {
-    let empty = || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-    session.req_header().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304) || empty()
 }
 
 #[async_trait]
@@ -217,8 +146,15 @@ impl ProxyHttp for KeyedProxy {
         ctx.line.0 = head.method.clone();
         let given = request_id::given(&head.headers).map(str::to_owned);
         ctx.request_id = given.unwrap_or_else(|| request_id::new(ctx.received));
+        if let Some(reply) = self.preflight(session, ctx) {
+            ctx.ends(Outcome::Allowed, reply.status);
+            ctx.settle();
+            write_reply(session, reply).await?;
+            return Ok(true);
+        }
         match self.admit(session, ctx) {
             Ok(passage) => {
+                session.set_read_timeout(Some(self.0.body.silence));
                 if let Passage::Keyed(permit) = &passage {
                     ctx.found = Some(permit.found().clone());
                 }
@@ -240,9 +176,8 @@ impl ProxyHttp for KeyedProxy {
         };
         let traffic =
             if request::is_websocket(session.req_header()) { Traffic::Upgrade } else { Traffic::Plain };
-        let Some((chosen, peer)) = route.upstream.choose(traffic, &ctx.failed) else {
-            return Error::e_explain(NO_TARGET, "no target has an address");
-        };
+        let chosen = route.upstream.choose(traffic, ctx.line_wanted, &ctx.failed);
+        let (chosen, peer) = chosen.map_err(failure::unchosen)?;
         ctx.chosen = Some(chosen);
         // A further try sends the body from its beginning.
         ctx.body_bytes = 0;
@@ -259,9 +194,8 @@ impl ProxyHttp for KeyedProxy {
         let (Some(passage), Some(route)) = (&ctx.passage, &ctx.route) else {
             return Error::e_explain(ErrorType::InternalError, "no passage");
         };
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        let peer = peer.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
-        let trusted = request::is_trusted(peer.to_canonical(), &self.0.trusted_proxies);
+        let peer = request::peer(session);
+        let trusted = request::is_trusted(peer.to_canonical(), &route.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
         let origin = Origin { peer, trust, scheme: "http" };
         forward::rewrite(request, route, passage, origin, &ctx.request_id)
@@ -285,7 +219,7 @@ impl ProxyHttp for KeyedProxy {
             *body = None;
             return Err(Error::create(BODY_TOO_LARGE, ErrorSource::Downstream, None, None));
         }
-        Ok(())
+        self.0.body.check(ctx.body_bytes)
     }
 
     async fn response_filter(
@@ -294,6 +228,7 @@ impl ProxyHttp for KeyedProxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        ctx.upstream_answers();
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
@@ -302,14 +237,18 @@ impl ProxyHttp for KeyedProxy {
             // Nobody asked for it, and what follows would be nobody's answer.
             return Err(Error::create(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, None, None));
         }
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
+            session.set_read_timeout(Some(route.upstream.config.websocket_idle));
+        }
         forward::clean_answer(response);
+        cors::apply(session, response, ctx)?;
         let chunked = response.headers.contains_key(header::TRANSFER_ENCODING);
         if chunked && session.req_header().version == Version::HTTP_10 {
             // It knows no chunks (RFC 9112 section 6.1): its answer ends where the connection does.
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
         }
-        ctx.upstream_answers();
+        failure::note_answer(response.status, ctx);
         ctx.status = Some(response.status);
         response.insert_header("X-Request-Id", ctx.request_id.as_str())?;
         if let Some(Passage::Keyed(permit)) = &ctx.passage {
@@ -346,15 +285,32 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        failure::note_no_connection(ctx, &error);
+        let another = ctx.route.as_ref().is_some_and(|route| failure::may_try_another(&route.upstream, ctx));
         // Nothing was sent, so another target may be tried: it cannot run twice.
-        let targets = ctx.route.as_ref().map_or(1, |route| route.upstream.targets());
-        ctx.failed.extend(ctx.chosen.take().map(|chosen| chosen.index));
-        error.set_retry(ctx.failed.len() < targets.min(MAX_TRIES));
+        error.set_retry(another);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let line = if client_reused { failure::Kept::Reused } else { failure::Kept::Fresh };
+        failure::decide_retry(session, &mut error, ctx, line);
         error
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let denial = Self::denial_of(error, ctx);
+        let idle = bounds::is_idle_tunnel(session, error);
+        if idle {
+            self.0.metrics.bounds.hit(Bound::WebsocketIdle);
+        }
+        let denial = if idle { None } else { failure::denial_of(error, ctx) };
         if let (Some(denial), Some(route)) = (&denial, &ctx.route)
             && denial.status().is_server_error()
         {

@@ -4,11 +4,11 @@
 //! the reader is too slow, lines are dropped and counted. The `log` crate is deliberately not bridged into it: pingora
 //! writes there, and its lines may quote a request's head and so a credential.
 
+use std::fmt;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
@@ -33,6 +33,47 @@ const WRITE_BUFFER_BYTES: usize = 64 << 10;
 pub struct Guard {
     dropped: ErrorCounter,
     worker: Option<WorkerGuard>,
+    filtering: Filtering,
+}
+
+/// Changes what is written.
+pub type Control = Box<dyn Fn(&Log) + Send + Sync>;
+
+/// Puts another filter in force.
+type Refilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// What becomes of a changed level.
+enum Filtering {
+    /// It is put in force.
+    Configured(Option<Refilter>),
+    /// The variable's filter stays.
+    Overridden,
+}
+
+impl fmt::Debug for Filtering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Overridden) { "Overridden" } else { "Configured" })
+    }
+}
+
+impl Guard {
+    /// What puts the level and the access-log switch of another configuration in force. To be taken once.
+    pub fn control(&mut self) -> Control {
+        match &mut self.filtering {
+            Filtering::Configured(refilter) => {
+                let refilter = refilter.take();
+                Box::new(move |log| {
+                    let filtered = refilter.as_ref().is_some_and(|put| put(EnvFilter::new(directives(log))));
+                    if !filtered {
+                        tracing::warn!("the log's level cannot be changed");
+                    }
+                })
+            }
+            Filtering::Overridden => Box::new(|_| {
+                tracing::info!("{OVERRIDE} is set, which stays in force instead of log.level and log.access");
+            }),
+        }
+    }
 }
 
 impl Drop for Guard {
@@ -69,12 +110,15 @@ pub fn init(log: &Log) -> Guard {
     let (writer, worker) =
         NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).thread_name("log").finish(output);
     let dropped = writer.error_counter();
-    let (filter, fault) = filter(log, std::env::var(OVERRIDE).ok().as_deref());
-    install(log.format, builder(filter, writer));
+    let given = std::env::var(OVERRIDE).ok();
+    let (filter, fault) = filter(log, given.as_deref());
+    let overridden = given.as_deref().is_some_and(|given| !given.trim().is_empty()) && fault.is_none();
+    let refilter = install(log.format, builder(filter, writer));
+    let filtering = if overridden { Filtering::Overridden } else { Filtering::Configured(refilter) };
     if let Some(fault) = fault {
         tracing::warn!("{OVERRIDE} is not used: {fault}");
     }
-    Guard { dropped, worker: Some(worker) }
+    Guard { dropped, worker: Some(worker), filtering }
 }
 
 type Builder = SubscriberBuilder<DefaultFields, Format, EnvFilter, NonBlocking>;
@@ -87,16 +131,24 @@ fn builder(filter: EnvFilter, writer: NonBlocking) -> Builder {
         .with_ansi(!plain && std::io::stdout().is_terminal())
 }
 
-/// `set_global_default` rather than `init()`, which would bridge the `log` crate.
-fn install(format: LogFormat, builder: Builder) {
-    // That there is one already is no fault: it is the first one's.
-    let _ = match format {
-        LogFormat::Text => tracing::subscriber::set_global_default(builder.finish()),
+/// `set_global_default` rather than `init()`, which would bridge the `log` crate. `None` where there is a log already,
+/// which is no fault: it is the first one's.
+fn install(format: LogFormat, builder: Builder) -> Option<Refilter> {
+    match format {
+        LogFormat::Text => {
+            let text = builder.with_filter_reloading();
+            let handle = text.reload_handle();
+            tracing::subscriber::set_global_default(text.finish()).ok()?;
+            Some(Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
         LogFormat::Json => {
             let json = builder.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            tracing::subscriber::set_global_default(json.finish())
+            let json = json.with_filter_reloading();
+            let handle = json.reload_handle();
+            tracing::subscriber::set_global_default(json.finish()).ok()?;
+            Some(Box::new(move |filter| handle.reload(filter).is_ok()))
         }
-    };
+    }
 }
 
 /// What is written: the override, else the configured level; with what is wrong with the override.
@@ -116,7 +168,7 @@ fn filter(log: &Log, given: Option<&str>) -> (EnvFilter, Option<String>) {
 /// The configured level is for this program's own lines; libraries speak from warnings on. Access lines are switched
 /// by `log.access` alone: a level of `warn` does not take them away.
 fn directives(log: &Log) -> String {
-    let libraries = log.level.min(Level::WARN);
+    let libraries = log.level.min(tracing::Level::WARN);
     let access = match log.access {
         AccessLog::On => "info",
         AccessLog::Off => "off",
@@ -127,17 +179,18 @@ fn directives(log: &Log) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracing::Level as At;
 
-    fn log(level: Level, access: AccessLog) -> Log {
+    fn log(level: tracing::Level, access: AccessLog) -> Log {
         Log { format: LogFormat::Text, level, access }
     }
 
     #[test]
     fn libraries_are_quiet_and_access_lines_have_a_switch_of_their_own() {
         let cases = [
-            (Level::ERROR, AccessLog::On, "ERROR,portcullis=ERROR,access=info"),
-            (Level::WARN, AccessLog::On, "WARN,portcullis=WARN,access=info"),
-            (Level::TRACE, AccessLog::Off, "WARN,portcullis=TRACE,access=off"),
+            (At::ERROR, AccessLog::On, "ERROR,portcullis=ERROR,access=info"),
+            (At::WARN, AccessLog::On, "WARN,portcullis=WARN,access=info"),
+            (At::TRACE, AccessLog::Off, "WARN,portcullis=TRACE,access=off"),
         ];
         for (level, access, expected) in cases {
             assert_eq!(directives(&log(level, access)), expected);
@@ -146,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_bad_override_is_named_and_leaves_the_configured_level() {
-        let log = log(Level::INFO, AccessLog::On);
+        let log = log(At::INFO, AccessLog::On);
         let (configured, none) = filter(&log, Some("  "));
         assert!(none.is_none());
         let (kept, fault) = filter(&log, Some("a=b=c"));

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::problem::Problem;
-use super::{AdminState, auth};
+use super::{AdminState, Degraded, auth};
 use crate::config::MetricsAccess;
 use crate::manage::{Actor, Manage};
 use crate::metrics::Reading;
@@ -19,7 +19,12 @@ pub(super) async fn live() -> Response {
 
 pub(super) async fn ready(State(state): State<AdminState>) -> Response {
     match state.readiness.ready().await {
-        Ok(()) => Json(json!({"status": "ready"})).into_response(),
+        Ok(lacks) if lacks.is_empty() => Json(json!({"status": "ready"})).into_response(),
+        Ok(lacks) => {
+            let lack = |one: &Degraded| json!({"part": one.part, "detail": one.detail});
+            let lacks: Vec<_> = lacks.iter().map(lack).collect();
+            Json(json!({"status": "ready", "degraded": lacks})).into_response()
+        }
         Err(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not_ready", "reason": reason})))
                 .into_response()

@@ -75,6 +75,7 @@ fn tags() -> Value {
         {"name": "usage", "description": "What was used."},
         {"name": "audit", "description": "Who did what."},
         {"name": "store", "description": "What outlives the process."},
+        {"name": "gateway", "description": "Its configuration, and what is behind it."},
         {"name": "listener", "description": "The listener itself."},
     ])
 }

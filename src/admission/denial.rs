@@ -14,10 +14,16 @@ use crate::outcome::Outcome;
 pub enum Denial {
     /// Not one clear HTTP request; the text says in what.
     BadRequest(Cow<'static, str>),
-    /// The head is larger than this many bytes, or has too many fields.
+    /// The head is larger than this many bytes.
     HeaderTooLarge(usize),
+    /// The head has more than this many fields.
+    TooManyHeaders(usize),
     /// The head did not arrive in time.
     RequestTimeout,
+    /// The body stopped coming.
+    BodyTimeout,
+    /// The body brings fewer than this many bytes a second.
+    BodyTooSlow(u64),
     /// No route for the host and path.
     NoRoute,
     /// A route, but only for these methods.
@@ -65,8 +71,8 @@ pub enum Denial {
     UpstreamFailed,
     /// The upstream was too slow.
     UpstreamTimeout,
-    /// No target is healthy.
-    NoHealthyUpstream,
+    /// No target is healthy; one is looked at again after this many seconds.
+    NoHealthyUpstream(u64),
     /// A fault of ours.
     InternalError,
 }
@@ -79,8 +85,8 @@ impl Denial {
     pub const fn outcome(&self) -> Outcome {
         match self {
             Self::BadRequest(_) => Outcome::BadRequest,
-            Self::HeaderTooLarge(_) => Outcome::HeaderTooLarge,
-            Self::RequestTimeout => Outcome::RequestTimeout,
+            Self::HeaderTooLarge(_) | Self::TooManyHeaders(_) => Outcome::HeaderTooLarge,
+            Self::RequestTimeout | Self::BodyTimeout | Self::BodyTooSlow(_) => Outcome::RequestTimeout,
             Self::NoRoute => Outcome::NoRoute,
             Self::MethodNotAllowed(_) => Outcome::MethodNotAllowed,
             Self::MissingKey(_) => Outcome::MissingKey,
@@ -100,7 +106,7 @@ impl Denial {
             Self::UpstreamUnreachable => Outcome::UpstreamUnreachable,
             Self::UpstreamFailed => Outcome::UpstreamFailed,
             Self::UpstreamTimeout => Outcome::UpstreamTimeout,
-            Self::NoHealthyUpstream => Outcome::NoHealthyUpstream,
+            Self::NoHealthyUpstream(_) => Outcome::NoHealthyUpstream,
             Self::InternalError => Outcome::InternalError,
         }
     }
@@ -110,8 +116,8 @@ impl Denial {
         use http::StatusCode as S;
         match self {
             Self::BadRequest(_) | Self::AmbiguousCredential => S::BAD_REQUEST,
-            Self::HeaderTooLarge(_) => S::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::RequestTimeout => S::REQUEST_TIMEOUT,
+            Self::HeaderTooLarge(_) | Self::TooManyHeaders(_) => S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::RequestTimeout | Self::BodyTimeout | Self::BodyTooSlow(_) => S::REQUEST_TIMEOUT,
             Self::NoRoute => S::NOT_FOUND,
             Self::MethodNotAllowed(_) => S::METHOD_NOT_ALLOWED,
             Self::MissingKey(_)
@@ -129,7 +135,7 @@ impl Denial {
             Self::BodyTooLarge(_) => S::PAYLOAD_TOO_LARGE,
             Self::UpstreamUnreachable | Self::UpstreamFailed => S::BAD_GATEWAY,
             Self::UpstreamTimeout => S::GATEWAY_TIMEOUT,
-            Self::NoHealthyUpstream => S::SERVICE_UNAVAILABLE,
+            Self::NoHealthyUpstream(_) => S::SERVICE_UNAVAILABLE,
             Self::InternalError => S::INTERNAL_SERVER_ERROR,
         }
     }
@@ -138,8 +144,8 @@ impl Denial {
     pub const fn title(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "The request is malformed",
-            Self::HeaderTooLarge(_) => "The request head is too large",
-            Self::RequestTimeout => "The request head came too slowly",
+            Self::HeaderTooLarge(_) | Self::TooManyHeaders(_) => "The request head is too large",
+            Self::RequestTimeout | Self::BodyTimeout | Self::BodyTooSlow(_) => "The request came too slowly",
             Self::NoRoute => "No route for this host and path",
             Self::MethodNotAllowed(_) => "The method is not allowed here",
             Self::MissingKey(_) => "An API key is needed",
@@ -159,7 +165,7 @@ impl Denial {
             Self::UpstreamUnreachable => "The upstream cannot be reached",
             Self::UpstreamFailed => "The upstream failed",
             Self::UpstreamTimeout => "The upstream was too slow",
-            Self::NoHealthyUpstream => "No upstream is healthy",
+            Self::NoHealthyUpstream(_) => "No upstream is healthy",
             Self::InternalError => "The gateway failed",
         }
     }
@@ -169,9 +175,12 @@ impl Denial {
         match self {
             Self::BadRequest(detail) => detail.clone(),
             Self::HeaderTooLarge(most) => {
-                format!("The request line and header fields may have {most} bytes and 128 fields.").into()
+                format!("The request line and header fields may have {most} bytes.").into()
             }
+            Self::TooManyHeaders(most) => format!("The request may have {most} header fields.").into(),
             Self::RequestTimeout => "The request line and header fields did not arrive in time.".into(),
+            Self::BodyTimeout => "The rest of the body did not arrive in time.".into(),
+            Self::BodyTooSlow(rate) => format!("The body must bring {rate} bytes a second.").into(),
             Self::NoRoute => "Nothing is served at this host and path.".into(),
             Self::MethodNotAllowed(allow) => format!("Allowed here: {}.", join(allow)).into(),
             Self::MissingKey(places) => format!("Send the API key as {places}.").into(),
@@ -203,7 +212,7 @@ impl Denial {
             Self::UpstreamUnreachable => "The gateway got no connection to the API behind it.".into(),
             Self::UpstreamFailed => "The API behind the gateway broke off or gave no valid answer.".into(),
             Self::UpstreamTimeout => "The API behind the gateway did not answer in time.".into(),
-            Self::NoHealthyUpstream => "No server of the API behind the gateway is healthy.".into(),
+            Self::NoHealthyUpstream(_) => "No server of the API behind the gateway is healthy.".into(),
             Self::InternalError => "The gateway could not handle the request.".into(),
         }
     }
@@ -241,6 +250,7 @@ impl Denial {
             Self::RateLimited(limit) => Some(limit.retry_after),
             Self::QuotaExceeded { retry_after, .. } => Some(*retry_after),
             Self::TooManyConcurrent(_) => Some(CONCURRENT_RETRY_SECS),
+            Self::NoHealthyUpstream(seconds) => Some(*seconds),
             _ => None,
         }
     }
@@ -256,9 +266,13 @@ impl Denial {
     /// Whether bytes of the request may be left over, so that the connection cannot be used again.
     pub const fn connection(&self) -> Connection {
         match self {
-            Self::BadRequest(_) | Self::HeaderTooLarge(_) | Self::RequestTimeout | Self::BodyTooLarge(_) => {
-                Connection::Close
-            }
+            Self::BadRequest(_)
+            | Self::HeaderTooLarge(_)
+            | Self::TooManyHeaders(_)
+            | Self::RequestTimeout
+            | Self::BodyTimeout
+            | Self::BodyTooSlow(_)
+            | Self::BodyTooLarge(_) => Connection::Close,
             _ => Connection::Keep,
         }
     }

@@ -1,17 +1,24 @@
-//! Whether the gateway is ready: proved by a request of our own to each of its ports, and by a store that takes writes.
+//! Whether the gateway is ready: proved by a request of our own to each of its ports. What it lacks though it serves, a
+//! store that takes writes for one, is said beside that.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::admin::Ready;
+use super::reload::Reloader;
+use super::upstreams::Behind;
+use crate::admin::{Degraded, Ready};
 use crate::store::Store;
 
+/// Upstreams named at most.
+const MOST_NAMED: usize = 10;
 /// How long a port has to answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -25,20 +32,45 @@ pub(super) fn probe_head() -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Readiness {
     addresses: Vec<SocketAddr>,
+    sockets: Vec<PathBuf>,
     probe: Vec<u8>,
     stopping: watch::Receiver<bool>,
     store: Arc<dyn Store>,
+    lacks: Lacks,
+}
+
+/// Who knows what the gateway lacks, though it serves.
+#[derive(Debug)]
+pub(super) struct Lacks {
+    pub(super) reloader: Arc<Reloader>,
+    pub(super) behind: Arc<Behind>,
+}
+
+impl Lacks {
+    fn all(&self) -> Vec<Degraded> {
+        let configuration =
+            self.reloader.complaint().map(|detail| Degraded { part: "configuration", detail });
+        let dead = self.behind.without_targets();
+        let upstreams = (!dead.is_empty()).then(|| {
+            let (count, named) = (dead.len(), dead[..dead.len().min(MOST_NAMED)].join(", "));
+            let detail = format!("{count} without a healthy target: {named}");
+            Degraded { part: "upstreams", detail }
+        });
+        configuration.into_iter().chain(upstreams).collect()
+    }
 }
 
 impl Readiness {
     pub(super) fn new(
         addresses: Vec<SocketAddr>,
+        sockets: Vec<PathBuf>,
         probe: Vec<u8>,
         stopping: watch::Receiver<bool>,
         store: Arc<dyn Store>,
+        lacks: Lacks,
     ) -> Self {
         let addresses = addresses.into_iter().map(reachable).collect();
-        Self { addresses, probe, stopping, store }
+        Self { addresses, sockets, probe, stopping, store, lacks }
     }
 
     async fn store_takes_writes(&self) -> bool {
@@ -46,13 +78,16 @@ impl Readiness {
         matches!(tokio::task::spawn_blocking(move || store.check()).await, Ok(Ok(())))
     }
 
-    async fn answers(&self, address: SocketAddr) -> bool {
+    async fn answers<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connecting: impl Future<Output = io::Result<S>>,
+    ) -> bool {
         let ask = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = connecting.await?;
             stream.write_all(&self.probe).await?;
             let mut start = [0; 12];
             stream.read_exact(&mut start).await?;
-            std::io::Result::Ok(&start == b"HTTP/1.1 204")
+            io::Result::Ok(&start == b"HTTP/1.1 204")
         };
         matches!(timeout(PROBE_TIMEOUT, ask).await, Ok(Ok(true)))
     }
@@ -70,19 +105,26 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 #[async_trait::async_trait]
 impl Ready for Readiness {
-    async fn ready(&self) -> Result<(), String> {
+    async fn ready(&self) -> Result<Vec<Degraded>, String> {
         if *self.stopping.borrow() {
             return Err("the gateway is stopping".into());
         }
-        if !self.store_takes_writes().await {
-            // Why is in the log: whoever asks here may be anybody.
-            return Err("the store takes no writes; keys are checked as they were".into());
-        }
         for address in &self.addresses {
-            if !self.answers(*address).await {
+            if !self.answers(TcpStream::connect(*address)).await {
                 return Err(format!("the gateway does not answer on {address}"));
             }
         }
-        Ok(())
+        for path in &self.sockets {
+            if !self.answers(UnixStream::connect(path)).await {
+                return Err(format!("the gateway does not answer on unix:{}", path.display()));
+            }
+        }
+        let mut lacks = self.lacks.all();
+        if !self.store_takes_writes().await {
+            // Keys are checked from memory, so it serves. Why is in the log: whoever asks here may be anybody.
+            let detail = "the store takes no writes; keys are checked as they were".to_owned();
+            lacks.insert(0, Degraded { part: "store", detail });
+        }
+        Ok(lacks)
     }
 }

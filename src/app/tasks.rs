@@ -1,5 +1,4 @@
-//! What runs beside the requests: usage into the ledger each second, answers whose time is over forgotten, and names of
-//! upstreams looked up again.
+//! What runs beside the requests: usage into the ledger each second, answers whose time is over forgotten.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::manage::Manage;
 use crate::proxy::Gateway;
-use crate::proxy::upstream::RESOLVE_EVERY;
 
 /// How often usage is merged: what a power loss can cost at most.
 const MERGE_EVERY: Duration = Duration::from_secs(1);
@@ -25,10 +23,9 @@ pub(super) struct Background {
 
 impl Background {
     pub(super) fn start(runtime: &Runtime, gateway: Arc<Gateway>, manage: Arc<Manage>) -> Self {
-        let merging = runtime.spawn(merge(Arc::clone(&gateway)));
-        let resolving = runtime.spawn(resolve(gateway));
+        let merging = runtime.spawn(merge(gateway));
         let purging = runtime.spawn(purge(manage));
-        Self { tasks: vec![merging, resolving, purging] }
+        Self { tasks: vec![merging, purging] }
     }
 
     /// Ends the tasks and waits until each has.
@@ -77,15 +74,5 @@ async fn purge(manage: Arc<Manage>) {
         if let Ok(Err(error)) = purged {
             tracing::debug!(%error, "kept answers could not be forgotten");
         }
-    }
-}
-
-async fn resolve(gateway: Arc<Gateway>) {
-    let mut every = interval(RESOLVE_EVERY);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    every.tick().await;
-    loop {
-        every.tick().await;
-        gateway.routing.load_full().resolve().await;
     }
 }

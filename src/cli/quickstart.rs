@@ -88,7 +88,9 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
         written,
     };
     report.print(form)?;
-    app.run_until_signal(Some(&report.written.path))?;
+    // Its log stays quiet, whatever the file says.
+    app.configured_by(&report.written.path, Box::new(|_| {}));
+    app.run_until_signal(None)?;
     app.stop()?;
     drop(demo);
     Ok(ExitCode::SUCCESS)

@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 
 use super::output::{self, Form};
 use super::{ConfigFile, admin_token};
+use crate::app::signals::HangUps;
 use crate::app::{self, App};
+use crate::config::CoreDumps;
 use crate::config::file::{self, ConfigError, ConfigFault};
 use crate::manage::tokens::FirstToken;
 use crate::telemetry;
@@ -16,7 +20,8 @@ use crate::telemetry;
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Run the gateway: the proxy on [gateway].listen and the admin API on [admin].listen, until TERM or \
-                  INT. HUP reloads routes and upstreams; a bad file is refused and the old one stays in force.\n\n\
+                  INT. HUP, as POST /api/v1/reload, reloads routes, upstreams, limits, trusted \
+                  proxies and the log's level; a bad file is refused and the old one stays in force.\n\n\
                   At the first start of a new store the first admin token is taken from PORTCULLIS_ADMIN_TOKEN; \
                   without it one is made and printed once to standard error.\n\n\
                   The admin API is described at /api/v1/openapi.json, and answers to localhost, its own address and \
@@ -47,23 +52,37 @@ pub(super) struct CheckArgs {
 /// # Errors
 /// It cannot start, or its last counts could not be kept.
 pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    // First of all: a hang-up in the middle of the start must not end it.
+    let early = HangUps::keep()?;
     let path = args.config.path.as_path();
     let config = file::load(path)?;
-    let _log = telemetry::init(&config.log);
+    let mut log = telemetry::init(&config.log);
+    if config.gateway.core_dumps == CoreDumps::Off {
+        keep_memory_private()?;
+    }
     let app = app::build(&config, admin_token().as_deref())?;
     if let FirstToken::Made(token) = &app.first_token {
         output::note(format!("first admin token (shown once): {}", token.expose()));
     }
+    app.configured_by(path, log.control());
     announce(&app, path);
-    app.run_until_signal(Some(path))?;
+    app.run_until_signal(Some(&early))?;
     app.stop()?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
+/// No core dumps, and no debuggers (`PR_SET_DUMPABLE`): what is in memory stays there.
+fn keep_memory_private() -> anyhow::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")
+}
+
 fn announce(app: &App, path: &Path) {
     for address in &app.gateway_addresses {
         tracing::info!(%address, "the gateway listens");
+    }
+    for path in &app.gateway_sockets {
+        tracing::info!(address = format!("unix:{}", path.display()), "the gateway listens");
     }
     tracing::info!(address = %app.admin_address, "the admin API listens");
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "ready");

@@ -51,6 +51,8 @@ pub enum ConfigError {
 pub struct ConfigFault {
     /// Where, such as `routes[2].upstream`; empty where the text is not TOML.
     pub path: String,
+    /// The same as a JSON pointer: `/routes/2/upstream`.
+    pub pointer: String,
     /// The line, from 1; `None` for what the whole file lacks.
     pub line: Option<usize>,
     /// What is wrong and what would be right.
@@ -124,7 +126,12 @@ pub struct Surroundings<'s> {
 }
 
 fn syntax_faults(errors: Vec<SyntaxError>) -> Vec<ConfigFault> {
-    let fault = |e: SyntaxError| ConfigFault { path: String::new(), line: e.line, detail: e.detail };
+    let fault = |e: SyntaxError| ConfigFault {
+        path: String::new(),
+        pointer: String::new(),
+        line: e.line,
+        detail: e.detail,
+    };
     errors.into_iter().map(fault).collect()
 }
 
@@ -154,7 +161,7 @@ fn config(document: &Value, around: &Surroundings<'_>, faults: &mut Faults) -> O
     let admin = root.object("admin").and_then(|fields| sections::admin(fields, around));
     if let (Some(gateway), Some(admin)) = (&gateway, &admin)
         && admin.listen.port() != 0
-        && gateway.listen.contains(&admin.listen)
+        && gateway.listen.addresses().any(|address| *address == admin.listen)
     {
         root.fault_entry("admin", "listen", "is an address of gateway.listen as well");
     }
@@ -162,7 +169,7 @@ fn config(document: &Value, around: &Surroundings<'_>, faults: &mut Faults) -> O
     let keys = root.object("keys").and_then(|fields| sections::keys(fields, around));
     let metrics = root.object("metrics").and_then(sections::metrics);
     let log = root.object("log").and_then(sections::log);
-    let upstreams = upstream::upstreams(&mut root);
+    let upstreams = upstream::upstreams(&mut root, around);
     let inherited = route::Inherited {
         upstreams: upstream::names(document),
         max_request_body: gateway.as_ref().and_then(|gateway| gateway.max_request_body),
@@ -190,7 +197,12 @@ fn located(tree: &Tree<'_>, faults: &Faults) -> Vec<ConfigFault> {
         .filter(|fault| seen.insert(&fault.pointer))
         .map(|fault| {
             let place = tree.locate(&fault.pointer);
-            ConfigFault { path: place.path, line: place.line, detail: fault.detail.clone() }
+            ConfigFault {
+                path: place.path,
+                pointer: fault.pointer.clone(),
+                line: place.line,
+                detail: fault.detail.clone(),
+            }
         })
         .collect();
     located.sort_by_key(|fault| fault.line.unwrap_or(usize::MAX));

@@ -13,7 +13,7 @@ use crate::document::{Faults, Fields, string};
 const MAX_PATH_BYTES: usize = 1024;
 
 /// The methods that a route may name. TRACE and CONNECT are no business of an API behind a gateway.
-const METHODS: [Method; 7] =
+pub const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 /// Reads a route's path: a literal prefix by whole segments, in the one form that a checked request's path has, so

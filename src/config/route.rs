@@ -6,8 +6,10 @@ use std::num::NonZeroU64;
 use serde_json::Value;
 
 use super::matching::{Claims, methods, path};
-use super::sections::{body_limit, refuse, refuse_empty};
-use super::{Access, CredentialForwarding, ErrorFormat, HostPattern, PathRewrite, Route, credential, hosts};
+use super::sections::{body_limit, refuse_empty};
+use super::{
+    Access, CredentialForwarding, ErrorFormat, HostPattern, PathRewrite, Route, cors, credential, hosts,
+};
 use crate::document::rates::rate_specs;
 use crate::document::slugs::environment;
 use crate::document::{Faults, Fields, either, string};
@@ -79,7 +81,7 @@ fn route(value: &Value, pointer: &str, inherited: &Inherited<'_>, faults: &mut F
     });
     let error_format = fields.read("error_format", error_format);
     let max_request_body = fields.read("max_request_body", body_limit);
-    refuse(&mut fields, "cors");
+    let cors = cors::cors(&mut fields, &methods);
     if access == Access::Public {
         refuse_rights(&mut fields);
     }
@@ -97,6 +99,7 @@ fn route(value: &Value, pointer: &str, inherited: &Inherited<'_>, faults: &mut F
         credential,
         credential_forwarding: forwarding.unwrap_or(CredentialForwarding::Strip),
         error_format: error_format.unwrap_or(ErrorFormat::Problem),
+        cors,
         max_request_body: max_request_body.unwrap_or(inherited.max_request_body),
     })
 }
@@ -183,6 +186,7 @@ mod tests {
             credential: vec![crate::config::CredentialPlace::Bearer],
             credential_forwarding: CredentialForwarding::Strip,
             error_format: ErrorFormat::Problem,
+            cors: None,
             max_request_body: NonZeroU64::new(7),
         };
         assert_eq!(routes, [expected]);
@@ -230,7 +234,7 @@ mod tests {
             ("forward_credential", json!("no"), "/forward_credential: must be true or false"),
             ("error_format", json!("xml"), "/error_format: must be"),
             ("max_request_body", json!(0), "/max_request_body: must be a string"),
-            ("cors", json!({}), "/cors: not supported yet"),
+            ("cors", json!({}), "/cors/origins: is required"),
             ("paths", json!([]), "/paths: unknown field"),
         ];
         for (field, value, expected) in cases {

@@ -3,7 +3,6 @@
 //! The defaults were put in before, so each field that always has a value is required here: one that
 //! `config/default.toml` forgets is found by the first test.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -12,18 +11,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::bounds;
 use super::expand::is_variable_name;
 use super::file::Surroundings;
 use super::hosts;
+use super::listen;
 use super::rotation;
 use super::{
-    AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess, Pepper,
-    Store,
+    AccessLog, Admin, AdminTls, CoreDumps, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess,
+    Pepper, Store,
 };
 use crate::document::{Fields, either, integer, string, text};
 use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
 
-const MAX_LISTENERS: usize = 64;
 const MAX_THREADS: u64 = 1024;
 const MAX_ADMIN_HOSTS: usize = 64;
 const MAX_TRUSTED_PROXIES: usize = 256;
@@ -44,7 +44,7 @@ const NOT_YET: &str = "not supported yet";
 
 /// Reads `[gateway]`.
 pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
-    let listen = listeners(&mut fields);
+    let listen = listen::listen(&mut fields);
     let threads = fields.require("threads", |v| integer(v, 0, MAX_THREADS)).map(threads);
     let trusted_proxies = fields.values("trusted_proxies", MAX_TRUSTED_PROXIES, network);
     let max_request_header =
@@ -53,6 +53,8 @@ pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
     let header_timeout = fields.require("header_timeout", |v| within(v, HEADER_TIMEOUT));
     let idle_timeout = fields.require("idle_timeout", |v| within(v, IDLE_TIMEOUT));
     let max_connections = fields.require("max_connections", |v| integer(v, 1, MAX_CONNECTIONS));
+    let bounds = bounds::client_bounds(&mut fields);
+    let core_dumps = fields.require("core_dumps", |v| either(v, CoreDumps::Allowed, CoreDumps::Off));
     let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
     refuse(&mut fields, "tls");
     refuse_true(&mut fields, "h2c");
@@ -66,7 +68,9 @@ pub fn gateway(mut fields: Fields<'_>) -> Option<Gateway> {
         header_timeout: header_timeout?,
         idle_timeout: idle_timeout?,
         max_connections: count(max_connections?),
+        bounds: bounds?,
         shutdown_grace: shutdown_grace?,
+        core_dumps: core_dumps?,
     })
 }
 
@@ -180,21 +184,7 @@ pub fn within(value: &Value, (least, most): (Duration, Duration)) -> Result<Dura
     quantity::duration(value, least, most)
 }
 
-/// 1 to [`MAX_LISTENERS`] addresses, none twice; port 0, which the system chooses, may be repeated.
-fn listeners(fields: &mut Fields<'_>) -> Option<Vec<SocketAddr>> {
-    let mut seen = HashSet::new();
-    let listen = fields.values("listen", MAX_LISTENERS, |value| {
-        let address = address(value)?;
-        if address.port() != 0 && !seen.insert(address) {
-            return Err("is listed twice".into());
-        }
-        Ok(address)
-    });
-    refuse_empty(fields, "listen", "must have at least one address");
-    listen
-}
-
-fn address(value: &Value) -> Result<SocketAddr, String> {
+pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
     string(value)?
         .parse()
         .map_err(|_| "must be an IP address and a port, such as \"0.0.0.0:8080\" or \"[::1]:8080\"".into())
@@ -219,7 +209,7 @@ fn threads(wanted: u64) -> usize {
 }
 
 /// A number whose bound fits every platform that this runs on.
-fn count(number: u64) -> usize {
+pub(super) fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
@@ -227,7 +217,8 @@ fn file_path(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String
     text(value, 1, MAX_PATH_CHARS).map(|path| around.folder.join(path))
 }
 
-fn existing_file(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
+/// The path of a file that is there.
+pub fn existing_file(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
     let path = file_path(value, around)?;
     if path.is_file() { Ok(path) } else { Err(format!("there is no file {}", path.display())) }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::sections::{refuse, refuse_true, within};
-use super::{Balance, Target, Upstream, headers, hosts};
+use super::file::Surroundings;
+use super::sections::{refuse_true, within};
+use super::{Balance, Target, Upstream, headers, health, hosts, listen, trust};
 use crate::document::slugs::{is_slug, slug_rule};
 use crate::document::{Faults, Fields, either, integer, string};
-use crate::quantity::{HOUR, MINUTE};
+use crate::quantity::{DAY, HOUR, MINUTE};
 
 /// Upstreams at most.
 pub const MAX_UPSTREAMS: usize = 1_000;
@@ -18,11 +19,17 @@ const MAX_TARGETS: usize = 256;
 const MAX_WEIGHT: u64 = 100;
 
 const CONNECT_TIMEOUT: (Duration, Duration) = (Duration::from_millis(1), MINUTE);
+const WEBSOCKET_IDLE: (Duration, Duration) = (Duration::from_secs(1), DAY);
 const RESPONSE_TIMEOUT: (Duration, Duration) = (Duration::from_millis(1), HOUR);
+const RESOLVE_EVERY: (Duration, Duration) = (Duration::from_secs(1), HOUR);
+const MAX_KEEPALIVE: u64 = 10_000;
 
 /// What an upstream has that says nothing of it. `config/default.toml` names the same, which a test checks.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_RESPONSE_TIMEOUT: Duration = MINUTE;
+const DEFAULT_WEBSOCKET_IDLE: Duration = HOUR;
+const DEFAULT_KEEPALIVE: u32 = 128;
+const DEFAULT_RESOLVE_EVERY: Duration = Duration::from_secs(30);
 const DEFAULT_WEIGHT: NonZeroU32 = NonZeroU32::MIN;
 
 /// The names of the document's upstreams, of those too that are read with faults.
@@ -32,17 +39,22 @@ pub fn names(document: &Value) -> HashSet<&str> {
 }
 
 /// Reads all upstreams.
-pub fn upstreams(root: &mut Fields<'_>) -> BTreeMap<String, Upstream> {
+pub fn upstreams(root: &mut Fields<'_>, around: &Surroundings<'_>) -> BTreeMap<String, Upstream> {
     let read = root.entries("upstreams", MAX_UPSTREAMS, |name, value, pointer, faults| {
         if !is_slug(name) {
             faults.add(pointer, format!("the name {}", slug_rule()));
         }
-        upstream(value, pointer, faults).map(|upstream| (name.to_owned(), upstream))
+        upstream(value, pointer, around, faults).map(|upstream| (name.to_owned(), upstream))
     });
     read.into_iter().flatten().collect()
 }
 
-fn upstream(value: &Value, pointer: &str, faults: &mut Faults) -> Option<Upstream> {
+fn upstream(
+    value: &Value,
+    pointer: &str,
+    around: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Option<Upstream> {
     let mut fields = Fields::open(value, pointer, faults)?;
     let targets = targets(&mut fields);
     let balance = fields.read("balance", balance);
@@ -50,8 +62,13 @@ fn upstream(value: &Value, pointer: &str, faults: &mut Faults) -> Option<Upstrea
     let tls = tls(&mut fields, host.as_deref());
     let connect_timeout = fields.read("connect_timeout", |v| within(v, CONNECT_TIMEOUT));
     let response_timeout = fields.read("response_timeout", |v| within(v, RESPONSE_TIMEOUT));
+    let websocket_idle = fields.read("websocket_idle", |v| within(v, WEBSOCKET_IDLE));
+    let trust = trust::trust(&mut fields, around);
+    let keepalive = fields.read("keepalive", keepalive);
+    let resolve_every = fields.read("resolve_every", |v| within(v, RESOLVE_EVERY));
+    let health = health::health(&mut fields);
+    let ejection = health::ejection(&mut fields);
     let set_headers = headers::set_headers(&mut fields);
-    refuse(&mut fields, "health");
     refuse_true(&mut fields, "http2");
     fields.finish();
     Some(Upstream {
@@ -61,8 +78,19 @@ fn upstream(value: &Value, pointer: &str, faults: &mut Faults) -> Option<Upstrea
         host,
         connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
         response_timeout: response_timeout.unwrap_or(DEFAULT_RESPONSE_TIMEOUT),
+        websocket_idle: websocket_idle.unwrap_or(DEFAULT_WEBSOCKET_IDLE),
+        trust,
+        keepalive: keepalive.unwrap_or(DEFAULT_KEEPALIVE),
+        resolve_every: resolve_every.unwrap_or(DEFAULT_RESOLVE_EVERY),
+        health,
+        ejection,
         set_headers,
     })
+}
+
+fn keepalive(value: &Value) -> Result<u32, String> {
+    let most = integer(value, 0, MAX_KEEPALIVE)?;
+    u32::try_from(most).map_err(|_| "is out of range".to_owned())
 }
 
 fn balance(value: &Value) -> Result<Balance, String> {
@@ -109,14 +137,22 @@ fn targets(fields: &mut Fields<'_>) -> Option<Vec<Target>> {
 /// `"host:port"`, or `{ address = "host:port", weight = 2 }`.
 fn target(value: &Value, pointer: &str, faults: &mut Faults) -> Option<Target> {
     if !value.is_object() {
-        let address = hosts::address(value).map_err(|detail| faults.add(pointer, detail)).ok()?;
+        let address = target_address(value).map_err(|detail| faults.add(pointer, detail)).ok()?;
         return Some(Target { address, weight: DEFAULT_WEIGHT });
     }
     let mut fields = Fields::open(value, pointer, faults)?;
-    let address = fields.require("address", hosts::address);
+    let address = fields.require("address", target_address);
     let weight = fields.read("weight", weight).unwrap_or(DEFAULT_WEIGHT);
     fields.finish();
     Some(Target { address: address?, weight })
+}
+
+/// `host:port`, or `unix:` and a path.
+fn target_address(value: &Value) -> Result<String, String> {
+    match value.as_str().and_then(listen::path_of) {
+        Some(path) => path.map(|path| format!("{}{}", listen::UNIX, path.display())),
+        None => hosts::address(value),
+    }
 }
 
 fn weight(value: &Value) -> Result<NonZeroU32, String> {
@@ -131,7 +167,8 @@ mod tests {
 
     fn read(value: &Value) -> (Option<Upstream>, Vec<String>) {
         let mut faults = Faults::default();
-        let upstream = upstream(value, "", &mut faults);
+        let around = Surroundings { folder: std::path::Path::new("/nowhere"), env: &|_| None };
+        let upstream = upstream(value, "", &around, &mut faults);
         (upstream, faults.iter().map(|f| format!("{}: {}", f.pointer, f.detail)).collect())
     }
 
@@ -146,6 +183,12 @@ mod tests {
             host: None,
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_mins(1),
+            websocket_idle: Duration::from_hours(1),
+            trust: trust::Trust::default(),
+            keepalive: 128,
+            resolve_every: Duration::from_secs(30),
+            health: None,
+            ejection: Some(health::Ejection::default()),
             set_headers: Vec::new(),
         };
         assert_eq!(upstream, Some(expected));
@@ -156,7 +199,7 @@ mod tests {
         let (upstream, faults) = read(&json!({
             "targets": ["a:1", {"address": "b:2"}, {"address": "c:3", "weight": 100}],
             "balance": "least-connections", "tls": true, "host": "API.example.com:8443", "http2": false,
-            "connect_timeout": "1ms", "response_timeout": "1h", "set_headers": {"x-a": "b"},
+            "connect_timeout": "1ms", "response_timeout": "1h", "websocket_idle": "5s", "set_headers": {"x-a": "b"},
         }));
         assert_eq!(faults, [""; 0]);
         let upstream = upstream.unwrap();
@@ -166,6 +209,7 @@ mod tests {
         assert_eq!(upstream.host.as_deref(), Some("api.example.com:8443"));
         assert_eq!(upstream.connect_timeout, Duration::from_millis(1));
         assert_eq!(upstream.response_timeout, Duration::from_hours(1));
+        assert_eq!(upstream.websocket_idle, Duration::from_secs(5));
         assert_eq!(upstream.set_headers.len(), 1);
     }
 
@@ -188,7 +232,13 @@ mod tests {
             ("host", json!("a/b"), "/host: must be a host"),
             ("connect_timeout", json!("0s"), "/connect_timeout: must be from 1ms to 1m"),
             ("response_timeout", json!("61m"), "/response_timeout: must be from 1ms to 1h"),
-            ("health", json!({"path": "/"}), "/health: not supported yet"),
+            ("websocket_idle", json!("2d"), "/websocket_idle: must be from 1s to 1d"),
+            ("targets", json!(["unix:x"]), "/targets/0: must be an absolute path"),
+            ("health", json!({"path": "x"}), "/health/path: must be a path"),
+            ("ejection", json!(true), "/ejection: must be an object"),
+            ("keepalive", json!(10_001), "/keepalive: must be from 0 to 10000"),
+            ("resolve_every", json!("1ms"), "/resolve_every: must be from 1s to 1h"),
+            ("tls_verify", json!(false), "/tls_verify: has no meaning without tls = true"),
             ("http2", json!(true), "/http2: not supported yet"),
             ("set_headers", json!({"host": "a"}), "/set_headers/host: "),
             ("set_headers", json!([]), "/set_headers: must be an object"),

@@ -115,7 +115,7 @@ impl HeadFault {
             Self::Folded => "A header field goes on over a second line.",
             Self::FieldName => "A header field name is not a token directly followed by a colon.",
             Self::FieldValue => "A header field value has a control character.",
-            Self::TooManyFields => "The request has more than 128 header fields.",
+            Self::TooManyFields => "The request has more than 250 header fields.",
             Self::HostMissing => "The Host header field is missing.",
             Self::HostRepeated => "There is more than one Host header field.",
             Self::HostForm => "The Host header field is not a host name or address with an optional port.",

@@ -7,8 +7,8 @@ use memchr::memchr;
 
 use super::{Framing, HeadFault, Version};
 
-/// Field lines in a head, at most.
-pub const MAX_FIELDS: usize = 128;
+/// Field lines in a head, at most, whatever the configuration says: Pingora refuses a few more.
+pub const MAX_FIELDS: usize = 250;
 
 /// Options in all `Connection` fields together, at most. Pingora refuses a tenth, but only once it has an upstream
 /// connection.

@@ -15,6 +15,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::pace;
+use super::socket::Socket;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -23,7 +25,6 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::head::Framing;
 
@@ -50,7 +51,7 @@ pub(super) async fn serving<T>(framing: Framing, work: impl Future<Output = T>) 
 /// A client's connection.
 #[derive(Debug)]
 pub struct Client {
-    socket: TcpStream,
+    socket: Socket,
     digest: Arc<SocketDigest>,
     held: BytesMut,
     next: Next,
@@ -67,9 +68,9 @@ enum Next {
 
 impl Client {
     /// Around an accepted socket, with the facts that are told of it.
-    pub fn new(socket: TcpStream, digest: SocketDigest) -> Self {
+    pub fn new(socket: impl Into<Socket>, digest: SocketDigest) -> Self {
         Self {
-            socket,
+            socket: socket.into(),
             digest: Arc::new(digest),
             held: BytesMut::new(),
             next: Next::Hold,
@@ -144,15 +145,23 @@ impl AsyncRead for Client {
         {
             return Poll::Ready(Err(error));
         }
-        if buf.capacity() == LOOK && FRAMING.try_with(|framing| *framing == Framing::None).unwrap_or(false) {
-            return self.look(cx);
-        }
-        if !self.ahead.is_empty() {
+        let looks =
+            buf.capacity() == LOOK && FRAMING.try_with(|framing| *framing == Framing::None).unwrap_or(false);
+        let read = if looks {
+            self.look(cx)
+        } else if self.ahead.is_empty() {
+            Pin::new(&mut self.socket).poll_read(cx, buf)
+        } else {
             let most = buf.remaining().min(self.ahead.len());
             buf.put_slice(&self.ahead.split_to(most));
-            return Poll::Ready(Ok(()));
+            Poll::Ready(Ok(()))
+        };
+        if read.is_pending() {
+            pace::waits();
+        } else {
+            pace::sends();
         }
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        read
     }
 }
 
@@ -227,7 +236,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn pair() -> (Client, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,11 +4,15 @@
 //! deadline however slowly it trickles, its size has one bound, what is malformed is answered as any other denial, and
 //! a connection that waits holds no request state.
 
+use std::future::poll_fn;
+use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::num::NonZeroU32;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -17,15 +21,19 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::time::timeout;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use super::client::serving;
 use super::context::Context;
-use super::{Gateway, KeyedProxy, reply};
+use super::pace::measured;
+use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
 use crate::head::{self, FaultKind, Framing};
+use crate::metrics::bounds::Bound;
 use crate::request_id;
 
 /// Read at once while a head arrives.
@@ -35,7 +43,7 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// How much of it is read.
 pub(super) const LINGER_BYTES: usize = 256 << 10;
 /// The answer to the probe by which `/readyz` proves that this port answers.
-const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+pub(super) const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
 /// What connections are bounded by.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +54,10 @@ pub struct Bounds {
     pub head_timeout: Duration,
     /// How long a kept connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// The most fields of a head.
+    pub max_fields: usize,
+    /// The most requests of a connection; `None`: no bound.
+    pub requests: Option<NonZeroU32>,
 }
 
 /// What every connection shares.
@@ -56,6 +68,8 @@ pub struct Connections {
     pub proxy: Arc<HttpProxy<KeyedProxy>>,
     /// The bounds.
     pub bounds: Bounds,
+    /// Who has how many connections.
+    pub addresses: Arc<Addresses>,
     /// A head that only this process knows, by which it proves to itself that the port answers.
     pub probe: Vec<u8>,
     /// Requests that run.
@@ -77,7 +91,8 @@ enum Incoming {
 /// Which of a connection's requests is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    First,
+    /// Its first, on a connection that began then.
+    First(Instant),
     Later,
 }
 
@@ -100,14 +115,21 @@ impl Drop for Running<'_> {
 impl Connections {
     /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
     /// begun.
-    pub async fn serve(&self, mut stream: Stream, peer: SocketAddr, mut shutdown: watch::Receiver<bool>) {
+    pub async fn serve(
+        &self,
+        mut stream: Stream,
+        peer: SocketAddr,
+        began: Instant,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         let open = self.gateway.lines.open();
         // Made once, so that a request only looks at them.
         let mut cut = pin!(open.line().cut());
         let told = shutdown.clone();
         let mut stop = pin!(shutdown.wait_for(|stop| *stop));
         let mut settings = None;
-        let mut turn = Turn::First;
+        let mut turn = Turn::First(began);
+        let mut served = 0;
         // The next request, where it came together with one that has no body.
         let mut ahead = BytesMut::new();
         loop {
@@ -134,12 +156,17 @@ impl Connections {
             if let Some(settings) = settings.take() {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
+            served += 1;
+            if self.bounds.requests.is_some_and(|most| served >= most.get()) {
+                self.hit(Bound::RequestsPerConnection);
+                session.set_keepalive_reuses_remaining(Some(0));
+            }
             session.set_pipelined_prefix(head);
             let processed = tokio::select! {
                 biased;
                 // What is dropped here counts itself, and closes both connections in the middle of its answer.
                 () = &mut cut => return,
-                processed = open.line().serve(serving(framing, self.proxy.process_new_http(session, &told))) => processed,
+                processed = open.line().serve(serving(framing, measured(self.proxy.process_new_http(session, &told)))) => processed,
             };
             let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();
@@ -150,16 +177,25 @@ impl Connections {
     /// moment, each later one from its own first byte.
     async fn read_head(&self, stream: &mut Stream, turn: Turn, ahead: &mut BytesMut) -> Incoming {
         let mut buffer = mem::take(ahead);
-        if turn == Turn::Later && buffer.is_empty() {
-            buffer.reserve(READ_BYTES);
-            match timeout(self.bounds.idle_timeout, stream.read_buf(&mut buffer)).await {
+        let mut left = self.bounds.head_timeout;
+        match turn {
+            Turn::First(began) => left = left.saturating_sub(began.elapsed()),
+            Turn::Later if !buffer.is_empty() => {}
+            Turn::Later => match timeout(self.bounds.idle_timeout, read_some(stream, &mut buffer)).await {
                 Ok(Ok(1..)) => {}
-                Ok(_) | Err(_) => return Incoming::Nothing,
-            }
+                Ok(_) => return Incoming::Nothing,
+                Err(_) => {
+                    self.hit(Bound::IdleTimeout);
+                    return Incoming::Nothing;
+                }
+            },
         }
-        match timeout(self.bounds.head_timeout, self.read_to_end(stream, &mut buffer)).await {
+        match timeout(left, self.read_to_end(stream, &mut buffer)).await {
             Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer, ahead)),
-            Err(_) if buffer.is_empty() => Incoming::Nothing,
+            Err(_) if buffer.is_empty() => {
+                self.hit(Bound::HeaderTimeout);
+                Incoming::Nothing
+            }
             Err(_) => Incoming::Refused(Denial::RequestTimeout),
         }
     }
@@ -181,8 +217,7 @@ impl Connections {
                 return None;
             }
             looked = buffer.len();
-            buffer.reserve(READ_BYTES);
-            if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
+            if !matches!(read_some(stream, buffer).await, Ok(1..)) {
                 return Some(Incoming::Nothing);
             }
         }
@@ -195,6 +230,9 @@ impl Connections {
             return Incoming::Probe;
         }
         match head::check(&buffer[..end]) {
+            Ok(_) if head::field_count(&buffer[..end]) > self.bounds.max_fields => {
+                Incoming::Refused(Denial::TooManyHeaders(self.bounds.max_fields))
+            }
             Ok(head) => {
                 let framing = head.framing;
                 // What follows a request for an upgrade may be of the new protocol.
@@ -205,13 +243,21 @@ impl Connections {
             }
             Err(fault) => Incoming::Refused(match fault.kind() {
                 FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
-                FaultKind::TooLarge => Denial::HeaderTooLarge(self.bounds.max_head),
+                FaultKind::TooLarge => Denial::TooManyHeaders(self.bounds.max_fields),
             }),
         }
     }
 
+    /// Counts a bound that struck.
+    pub(super) fn hit(&self, bound: Bound) {
+        self.gateway.metrics.bounds.hit(bound);
+    }
+
     /// Answers bytes that are no request, counts them and closes the connection.
     async fn refuse(&self, mut stream: Stream, peer: SocketAddr, denial: &Denial) {
+        if let Some(bound) = bounds::of(denial) {
+            self.hit(bound);
+        }
         let mut context = Context::new(Arc::clone(&self.gateway));
         context.request_id = request_id::new(context.received);
         context.address = Some(peer.ip().to_canonical());
@@ -228,6 +274,18 @@ impl Connections {
 fn asks_for_upgrade(head: &[u8]) -> bool {
     const NAME: &[u8] = b"\nupgrade:";
     head.windows(NAME.len()).any(|bytes| bytes.eq_ignore_ascii_case(NAME))
+}
+
+/// Reads what is there. The bytes come by the stack, so that who waits for them holds no memory for them.
+async fn read_some(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut space = [0; READ_BYTES];
+        let mut read = ReadBuf::new(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 /// Reads what the client still sends, for a while: closing a socket with unread bytes resets it, and the client would

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::reply::Field;
 use super::routing::Route;
-use super::upstream::Chosen;
+use super::upstream::{Chosen, Line, Place};
 use super::{Gateway, reply};
 use crate::admission::{Passage, authorize};
 use crate::clock::{Monotonic, Timestamp};
@@ -41,8 +41,10 @@ pub struct Context {
     pub hold: Option<Hold>,
     /// Where it was forwarded to.
     pub chosen: Option<Chosen>,
-    /// The targets that it got no connection to.
-    pub failed: Vec<usize>,
+    /// The addresses that it got no connection to.
+    pub failed: Vec<Place>,
+    /// Which connections it may have.
+    pub line_wanted: Line,
     /// Bytes of its body so far.
     pub body_bytes: u64,
     /// The status that the client was sent.
@@ -51,6 +53,8 @@ pub struct Context {
     upstream_answered: Option<Monotonic>,
     outcome: Outcome,
     settled: Settled,
+    /// Whether it gets a log line.
+    pub access_log: AccessLog,
     /// Set where a revocation ended it.
     cut: Option<bool>,
 }
@@ -66,8 +70,10 @@ impl Context {
     /// A request whose head is there.
     pub fn new(gateway: Arc<Gateway>) -> Self {
         let (received, started) = (gateway.clock.now(), gateway.clock.monotonic());
+        let access_log = gateway.routing.load().access_log;
         Self {
             gateway,
+            access_log,
             received,
             started,
             request_id: String::new(),
@@ -79,6 +85,7 @@ impl Context {
             hold: None,
             chosen: None,
             failed: Vec::new(),
+            line_wanted: Line::Any,
             body_bytes: 0,
             status: None,
             upstream_began: None,
@@ -89,9 +96,24 @@ impl Context {
         }
     }
 
+    /// The time, for what is measured.
+    pub fn now(&self) -> Monotonic {
+        self.gateway.clock.monotonic()
+    }
+
+    /// Whether a byte of its answer came.
+    pub fn has_upstream_answered(&self) -> bool {
+        self.upstream_answered.is_some()
+    }
+
     /// When it began, for rates.
     pub fn started(&self) -> Monotonic {
         self.started
+    }
+
+    /// Bytes a second that its body must bring.
+    pub fn least_rate(&self) -> u64 {
+        self.gateway.body.least_rate()
     }
 
     /// What its answer says of a secret whose grace runs.
@@ -184,7 +206,7 @@ impl Drop for Context {
             self.outcome = Outcome::InternalError;
         }
         self.settle();
-        if self.gateway.access_log == AccessLog::On {
+        if self.access_log == AccessLog::On {
             self.log();
         }
     }

@@ -8,28 +8,51 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora::protocols::SocketDigest;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::client::Client;
-use super::connection::Connections;
+use super::connection::{Connections, PROBE_ANSWER};
+use super::preamble::{self, Preamble};
+use super::socket::{Listener, Socket};
+use super::{panics, request};
+use crate::metrics::bounds::Bound;
 
 /// How long accepting rests after a failure such as too many open files, rather than spin.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How often a stop looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// An accepted connection.
+struct Accepted {
+    socket: Socket,
+    peer: SocketAddr,
+    /// Its first moment, from which its first head has its time.
+    began: Instant,
+    kind: Kind,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a connection begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Request,
+    ProxyHeader,
+}
+
 /// Accepts on one listener until `shutdown` turns true. Every connection beyond `places` is closed at once.
 pub async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     connections: Arc<Connections>,
     places: Arc<Semaphore>,
     mut shutdown: watch::Receiver<bool>,
     grace: Duration,
 ) {
+    let kind = if matches!(listener, Listener::Proxied(_)) { Kind::ProxyHeader } else { Kind::Request };
     let mut tasks = JoinSet::new();
+    let mut failing = Failing::No;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -37,14 +60,19 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
-                    let (connections, shutdown) = (Arc::clone(&connections), shutdown.clone());
-                    tasks.spawn(serve(connections, socket, peer, place, shutdown));
+            Ok((socket, peer)) => {
+                failing = Failing::No;
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    let accepted = Accepted { socket, peer, began: Instant::now(), kind, _place: place };
+                    let metrics = Arc::clone(&connections.gateway.metrics);
+                    let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
+                    tasks.spawn(panics::counted(metrics, work));
+                } else {
+                    connections.gateway.metrics.connections_refused.inc();
+                    connections.hit(Bound::Connections);
                 }
-                Err(_) => connections.gateway.metrics.connections_refused.inc(),
-            },
-            Err(error) => rest_after(&error).await,
+            }
+            Err(error) => rest_after(&error, &mut failing).await,
         }
         while tasks.try_join_next().is_some() {}
     }
@@ -52,27 +80,70 @@ pub async fn accept(
     drain(&connections, &mut tasks, grace).await;
 }
 
-async fn serve(
-    connections: Arc<Connections>,
-    socket: TcpStream,
-    peer: SocketAddr,
-    _place: OwnedSemaphorePermit,
-    shutdown: watch::Receiver<bool>,
-) {
-    // A socket that refuses the option is slower, no more.
-    let _ = socket.set_nodelay(true);
+async fn serve(connections: Arc<Connections>, accepted: Accepted, mut shutdown: watch::Receiver<bool>) {
+    let Accepted { mut socket, mut peer, began, kind, _place } = accepted;
+    if kind == Kind::ProxyHeader {
+        let named = tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => return,
+            named = named_client(&connections, &mut socket, peer, began) => named,
+        };
+        let Some(named) = named else { return };
+        peer = named;
+    }
+    let Some(_one_of_its_address) = connections.addresses.enter(peer.ip()) else {
+        return connections.hit(Bound::ConnectionsPerAddress);
+    };
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     // The cell of a digest that was just made is empty.
     let _ = digest.peer_addr.set(Some(peer.into()));
-    connections.serve(Box::new(Client::new(socket, digest)), peer, shutdown).await;
+    connections.serve(Box::new(Client::new(socket, digest)), peer, began, shutdown).await;
 }
 
-/// A connection that was reset before it was accepted is nobody's fault; anything else is said, and rested from.
-async fn rest_after(error: &io::Error) {
+/// The client that a trusted proxy names; `None` where the connection is to be closed.
+async fn named_client(
+    connections: &Connections,
+    socket: &mut Socket,
+    peer: SocketAddr,
+    began: Instant,
+) -> Option<SocketAddr> {
+    let ip = peer.ip().to_canonical();
+    let trusted = request::is_trusted(ip, &connections.gateway.routing.load().trusted_proxies);
+    let end = began + connections.bounds.head_timeout;
+    let preamble = if trusted || ip.is_loopback() {
+        timeout_at(end, preamble::read(socket, &connections.probe)).await.unwrap_or(Preamble::Bad)
+    } else {
+        Preamble::Bad
+    };
+    match preamble {
+        Preamble::Client(client) if trusted => return Some(client),
+        Preamble::Own if trusted => return Some(peer),
+        Preamble::Probe => {
+            // A probe that went away learns nothing, and nothing is owed to it.
+            let _ = socket.write_all(PROBE_ANSWER).await;
+        }
+        Preamble::Client(_) | Preamble::Own | Preamble::Bad => connections.hit(Bound::ProxyProtocol),
+    }
+    None
+}
+
+/// Whether the last attempt to accept failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failing {
+    Yes,
+    No,
+}
+
+/// A connection that was reset before it was accepted is nobody's fault; anything else is said, once until it is over,
+/// and rested from.
+async fn rest_after(error: &io::Error, failing: &mut Failing) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
         return;
     }
-    tracing::warn!(%error, "a connection could not be accepted");
+    if *failing == Failing::No {
+        *failing = Failing::Yes;
+        tracing::warn!(%error, "connections cannot be accepted");
+    }
     sleep(ACCEPT_REST).await;
 }
 

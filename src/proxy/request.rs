@@ -1,12 +1,13 @@
 //! What is read from a request before it is judged: the client's address, its route, its body's length.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
 use http::{HeaderMap, Method, Version};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
+use pingora::proxy::Session;
 
 use super::routing::{Route, Routing};
 use crate::admission::denial::Denial;
@@ -15,6 +16,12 @@ use crate::routes::target::CheckedTarget;
 
 /// Hops of `X-Forwarded-For` that are looked at, from the right.
 const MAX_HOPS: usize = 32;
+
+/// The connection's other end. A Unix socket has no address: its other end is on this machine.
+pub fn peer(session: &Session) -> IpAddr {
+    let address = session.client_addr().and_then(|address| address.as_inet());
+    address.map_or(Ipv4Addr::LOCALHOST.into(), std::net::SocketAddr::ip)
+}
 
 /// The client's address: the connection's, or, behind trusted proxies, the right-most hop that is none of them.
 pub fn client_address(connection: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {

@@ -3,13 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::upstream::Upstream;
 use crate::admission::policy::Policy;
-use crate::config::{Config, CredentialForwarding, ErrorFormat, PathRewrite};
+use crate::config::cors::Cors;
+use crate::config::{
+    AccessLog, Config, CredentialForwarding, ErrorFormat, PathRewrite, Upstream as UpstreamConfig,
+};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routes::{self, Table};
 use crate::store::{Store, StoreError};
+
+/// How long a start and a reload wait for names to be looked up.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A route at work.
 #[derive(Debug)]
@@ -24,13 +35,17 @@ pub struct Route {
     pub forwarding: CredentialForwarding,
     /// How errors are written.
     pub error_format: ErrorFormat,
+    /// Which web pages may call it.
+    pub cors: Option<Cors>,
     /// Where requests go.
     pub upstream: Arc<Upstream>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
     /// Its counters.
     pub metrics: Arc<RouteMetrics>,
 }
 
-/// Every route and upstream.
+/// Every route and upstream, and what else a reload puts in force with them.
 #[derive(Debug)]
 pub struct Routing {
     /// Finds a route's index.
@@ -39,21 +54,39 @@ pub struct Routing {
     pub routes: Vec<Arc<Route>>,
     /// The upstreams, by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Whether each request gets a log line.
+    pub access_log: AccessLog,
 }
 
 impl Routing {
-    /// From a configuration. Gives each route its number in the ledger.
+    /// From a configuration. Gives each route its number in the ledger. An upstream that is as it was `before` stays
+    /// the same one, with its connections and what is known of its targets.
     ///
     /// # Errors
     /// The store's.
-    pub fn new(config: &Config, store: &dyn Store, metrics: &Metrics) -> Result<Self, StoreError> {
-        let upstreams: BTreeMap<String, Arc<Upstream>> = config
-            .upstreams
-            .iter()
-            .map(|(name, upstream)| (name.clone(), Arc::new(Upstream::new(name, upstream))))
-            .collect();
+    pub fn new(
+        config: &Config,
+        before: Option<&Self>,
+        store: &dyn Store,
+        metrics: &Metrics,
+    ) -> Result<Self, StoreError> {
+        let make = |(name, upstream): (&String, &UpstreamConfig)| {
+            let earlier = before.and_then(|before| before.upstreams.get(name));
+            let made = match earlier {
+                Some(earlier) if earlier.config == *upstream => Arc::clone(earlier),
+                _ => Arc::new(Upstream::new(name, upstream, metrics)),
+            };
+            if let Some(earlier) = earlier.filter(|earlier| !Arc::ptr_eq(earlier, &made)) {
+                made.inherit(earlier);
+            }
+            (name.clone(), made)
+        };
+        let upstreams: BTreeMap<String, Arc<Upstream>> = config.upstreams.iter().map(make).collect();
         let labels: Vec<String> = config.routes.iter().map(routes::label).collect();
         let numbers = store.route_numbers(&labels)?;
+        let trusted_proxies: Arc<[IpNet]> = config.gateway.trusted_proxies.as_slice().into();
         let mut made = Vec::with_capacity(config.routes.len());
         for ((route, label), number) in config.routes.iter().zip(&labels).zip(numbers) {
             // A valid configuration names no other upstreams than its own.
@@ -64,17 +97,31 @@ impl Routing {
                 rewrite: route.path_rewrite,
                 forwarding: route.credential_forwarding,
                 error_format: route.error_format,
+                cors: route.cors.clone(),
                 upstream: Arc::clone(upstream),
+                trusted_proxies: Arc::clone(&trusted_proxies),
                 metrics: metrics.route(label),
             }));
         }
-        Ok(Self { table: Table::build(&config.routes), routes: made, upstreams })
+        Ok(Self {
+            table: Table::build(&config.routes),
+            routes: made,
+            upstreams,
+            trusted_proxies,
+            access_log: config.log.access,
+        })
     }
 
-    /// Looks up the names of all targets.
+    /// Looks up the names of all targets, for a while: those that take longer are looked up again later.
     pub async fn resolve(&self) {
-        for upstream in self.upstreams.values() {
-            upstream.resolve().await;
+        let mut looking = JoinSet::new();
+        for upstream in self.upstreams.values().filter(|upstream| upstream.has_names()) {
+            let upstream = Arc::clone(upstream);
+            looking.spawn(async move { upstream.resolve().await });
+        }
+        let all = async { while looking.join_next().await.is_some() {} };
+        if timeout(RESOLVE_TIMEOUT, all).await.is_err() {
+            tracing::warn!("some names of upstreams were not resolved in time");
         }
     }
 }

@@ -1,63 +1,102 @@
 //! Where requests go: the targets of an upstream, how one is chosen, and the connection's options.
+//!
+//! A target is what the configuration names; its [`Endpoint`]s are the addresses that its name has, each with a health
+//! of its own.
 
-use std::net::SocketAddr;
+pub mod check;
+pub mod endpoint;
+mod identity;
+mod place;
+mod resolve;
+pub mod watch;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
-use crate::config::{Balance, SetHeader, Upstream as UpstreamConfig};
+use crate::clock::Monotonic;
+use crate::config::{Balance, SetHeader, Upstream as UpstreamConfig, Verification};
+use crate::metrics::{Metrics, TargetMetric};
+use endpoint::{Choice, Endpoint, Standing};
+use identity::Credentials;
+pub use place::Place;
 
-/// How often the names of targets are looked up again.
-pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// How long an idle connection to a target is kept.
 const POOL_IDLE: Duration = Duration::from_mins(1);
-/// How long an upgraded connection (a WebSocket) may be silent.
-const UPGRADED_IDLE: Duration = Duration::from_hours(1);
+
+/// Tells the connections of one upstream from those of all others, earlier ones of its name included.
+static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 
 /// An upstream at work.
 #[derive(Debug)]
 pub struct Upstream {
     /// Its name in the configuration.
     pub name: String,
+    /// What the configuration says of it.
+    pub config: UpstreamConfig,
     /// Replaces the client's `Host`.
     pub host: Option<http::HeaderValue>,
     /// Set on each forwarded request.
     pub set_headers: Vec<SetHeader>,
-    targets: Vec<Arc<Target>>,
+    /// Its targets, in the configuration's order.
+    pub targets: Vec<Arc<Target>>,
     /// Indexes of targets, each as often as its weight says.
     turns: Vec<usize>,
     turn: AtomicUsize,
-    balance: Balance,
-    tls: Option<String>,
-    connect_timeout: Duration,
-    response_timeout: Duration,
+    credentials: Credentials,
+    group: u64,
 }
 
 /// One target.
 #[derive(Debug)]
 pub struct Target {
-    address: String,
-    weight: u32,
-    /// What the address resolved to last. A look-up that fails leaves it as it is.
-    resolved: ArcSwapOption<SocketAddr>,
+    /// `host:port`, a name or an address.
+    pub address: String,
+    /// Its share.
+    pub weight: u32,
+    /// What the address resolved to last. A look-up that fails leaves them as they are.
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    turn: AtomicUsize,
     running: AtomicU32,
+    metric: TargetMetric,
 }
 
 /// A target that a request goes to. Counts as running until it is dropped.
 #[derive(Debug)]
 pub struct Chosen {
     target: Arc<Target>,
-    /// Its index among the upstream's targets.
-    pub index: usize,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Chosen {
+    /// Where it is.
+    pub fn address(&self) -> &Place {
+        &self.endpoint.address
+    }
+
+    /// The request went well there.
+    pub fn serves(&self) {
+        self.endpoint.serves();
+    }
 }
 
 impl Drop for Chosen {
     fn drop(&mut self) {
         self.target.running.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.running.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Why no target was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchosen {
+    /// No name has an address.
+    NoAddress,
+    /// Each target's checks fail.
+    NoneHealthy,
 }
 
 /// What the request asks of its connection.
@@ -69,19 +108,25 @@ pub enum Traffic {
     Upgrade,
 }
 
+/// Which connections a request may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// One that was kept, or a new one.
+    Any,
+    /// A new one, that is not kept: a kept one was found closed.
+    New,
+}
+
 impl Upstream {
     /// From its configuration. Its names are looked up by [`Upstream::resolve`].
-    pub fn new(name: &str, config: &UpstreamConfig) -> Self {
-        let target = |target: &crate::config::Target| {
-            let literal = target.address.parse::<SocketAddr>().ok().map(Arc::new);
-            Arc::new(Target {
-                address: target.address.clone(),
-                weight: target.weight.get(),
-                resolved: ArcSwapOption::new(literal),
-                running: AtomicU32::new(0),
-            })
-        };
+    pub fn new(name: &str, config: &UpstreamConfig, metrics: &Metrics) -> Self {
+        let target = |target: &crate::config::Target| Arc::new(Target::new(name, target, metrics));
         let targets: Vec<_> = config.targets.iter().map(target).collect();
+        if config.tls.is_some() && config.trust.verification == Verification::None {
+            tracing::warn!(
+                "upstreams.{name}.tls_verify is false: whoever answers at the upstream's addresses is believed"
+            );
+        }
         Self {
             name: name.to_owned(),
             host: config.host.as_deref().and_then(|host| host.parse().ok()),
@@ -89,88 +134,201 @@ impl Upstream {
             turns: interleave(&targets),
             targets,
             turn: AtomicUsize::new(0),
-            balance: config.balance,
-            tls: config.tls.clone(),
-            connect_timeout: config.connect_timeout,
-            response_timeout: config.response_timeout,
+            credentials: Credentials::new(&config.trust),
+            group: NEXT_GROUP.fetch_add(1, Ordering::Relaxed),
+            config: config.clone(),
         }
     }
 
-    /// Looks up the targets that have names.
-    pub async fn resolve(&self) {
-        for target in &self.targets {
-            if target.address.parse::<SocketAddr>().is_ok() {
-                continue;
-            }
-            match tokio::net::lookup_host(&target.address).await.map(|mut found| found.next()) {
-                Ok(Some(address)) => target.resolved.store(Some(Arc::new(address))),
-                Ok(None) => {
-                    tracing::warn!(upstream = self.name, target = target.address, "name has no address");
-                }
-                Err(error) => {
-                    tracing::warn!(upstream = self.name, target = target.address, %error, "name not resolved");
-                }
-            }
-        }
-    }
-
-    /// How many targets there are.
-    pub fn targets(&self) -> usize {
-        self.targets.len()
-    }
-
-    /// Chooses a target that is none of `failed`, and says how to connect to it. `None` where no such target has an
-    /// address.
-    pub fn choose(&self, traffic: Traffic, failed: &[usize]) -> Option<(Chosen, HttpPeer)> {
-        let index = match self.balance {
-            Balance::RoundRobin => self.next_in_turn(failed),
-            Balance::LeastConnections => self.least_busy(failed),
-        }?;
-        let target = self.targets.get(index)?;
-        let address = **target.resolved.load().as_ref()?;
+    /// Chooses a target that is at none of the addresses `tried`, and says how to connect to it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn choose(
+        &self,
+        traffic: Traffic,
+        line: Line,
+        tried: &[Place],
+    ) -> Result<(Chosen, HttpPeer), Unchosen> {
+        let found = Choice::ALL.into_iter().find_map(|choice| match self.config.balance {
+            Balance::RoundRobin => self.next_in_turn(choice, tried),
+            Balance::LeastConnections => self.least_busy(choice, tried),
+        });
+        let Some((target, endpoint)) = found else {
+            let known = self.targets.iter().any(|target| !target.endpoints.load().is_empty());
+            return Err(if known { Unchosen::NoneHealthy } else { Unchosen::NoAddress });
+        };
+        let mut peer = self.peer(&endpoint.address, traffic).map_err(|_| Unchosen::NoAddress)?;
         target.running.fetch_add(1, Ordering::Relaxed);
-        Some((Chosen { target: Arc::clone(target), index }, self.peer(address, traffic)))
+        let busy = endpoint.running.fetch_add(1, Ordering::Relaxed);
+        // So no more are ever kept than may be: only as many that run at once may stay.
+        if line == Line::New || busy >= self.config.keepalive {
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
+        if line == Line::New {
+            peer.group_key = NEXT_GROUP.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok((Chosen { target: Arc::clone(target), endpoint }, peer))
     }
 
-    /// Whether the target may be chosen.
-    fn is_open(&self, index: usize, failed: &[usize]) -> bool {
-        let known = self.targets.get(index).is_some_and(|target| target.resolved.load().is_some());
-        known && !failed.contains(&index)
+    /// Whether a target is left that is at none of these addresses and not known to be sick.
+    pub fn has_other_than(&self, tried: &[Place]) -> bool {
+        self.endpoints()
+            .iter()
+            .any(|endpoint| endpoint.standing() != Standing::Down && !tried.contains(&endpoint.address))
     }
 
-    fn next_in_turn(&self, failed: &[usize]) -> Option<usize> {
+    /// Every address of every target.
+    fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.targets.iter().flat_map(|target| target.endpoints.load().to_vec()).collect()
+    }
+
+    fn next_in_turn(&self, choice: Choice, tried: &[Place]) -> Option<(&Arc<Target>, Arc<Endpoint>)> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let from = first % self.turns.len().max(1);
         let (after, before) = (self.turns.get(from..)?, self.turns.get(..from)?);
-        after.iter().chain(before).copied().find(|&index| self.is_open(index, failed))
+        after.iter().chain(before).filter_map(|&index| self.targets.get(index)).find_map(|target| {
+            let endpoint = target.pick(choice, tried)?;
+            Some((target, endpoint))
+        })
     }
 
-    fn least_busy(&self, failed: &[usize]) -> Option<usize> {
-        let load = |target: &Target| {
-            u64::from(target.running.load(Ordering::Relaxed)) * 1_000 / u64::from(target.weight)
-        };
+    fn least_busy(&self, choice: Choice, tried: &[Place]) -> Option<(&Arc<Target>, Arc<Endpoint>)> {
         // Ties go round, so that idle targets share.
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.targets.len();
-        let open = self.targets.iter().enumerate().filter(|(index, _)| self.is_open(*index, failed));
-        open.min_by_key(|(index, target)| (load(target), index.wrapping_add(first) % count))
-            .map(|(index, _)| index)
+        let open = self.targets.iter().enumerate().filter_map(|(index, target)| {
+            let endpoint = target.pick(choice, tried)?;
+            Some((target.load(), index.wrapping_add(first) % count, target, endpoint))
+        });
+        open.min_by_key(|(load, turn, ..)| (*load, *turn)).map(|(.., target, endpoint)| (target, endpoint))
     }
 
-    fn peer(&self, address: SocketAddr, traffic: Traffic) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, self.tls.is_some(), self.tls.clone().unwrap_or_default());
+    /// A request failed at this target, as far as can be told by the target's fault. Too many in a row eject it, unless
+    /// it is the last one there is.
+    pub fn failed(&self, chosen: &Chosen, now: Monotonic) {
+        let Some(rules) = &self.config.ejection else { return };
+        if !chosen.endpoint.fails(rules) {
+            return;
+        }
+        let other = |one: &Arc<Endpoint>| one.is_open() && one.address != *chosen.address();
+        if !self.endpoints().iter().any(other) {
+            return;
+        }
+        if let Some(lasts) = chosen.endpoint.eject(rules, now) {
+            tracing::warn!(
+                upstream = self.name,
+                target = chosen.target.address,
+                address = %chosen.address(),
+                seconds = lasts.as_secs_f64(),
+                "upstream target ejected: requests failed there in a row"
+            );
+            chosen.target.publish();
+        }
+    }
+
+    /// Lets time pass for what is ejected or returns.
+    pub fn pass(&self, now: Monotonic) {
+        for target in &self.targets {
+            for endpoint in target.endpoints.load().iter() {
+                if let Some(standing) = endpoint.passes(self.config.ejection.as_ref(), now) {
+                    self.say(target, endpoint, standing);
+                }
+            }
+        }
+    }
+
+    /// Says that a target is back, or on its way.
+    fn say(&self, target: &Target, endpoint: &Endpoint, standing: Standing) {
+        let (upstream, name) = (&self.name, &target.address);
+        match standing {
+            Standing::Returning => {
+                tracing::info!(upstream, target = name, address = %endpoint.address, "upstream target returns");
+            }
+            _ => {
+                tracing::info!(upstream, target = name, address = %endpoint.address, "upstream target is healthy");
+            }
+        }
+        target.publish();
+    }
+
+    /// How to connect to an address.
+    ///
+    /// # Errors
+    /// It is a path that no socket can have.
+    pub fn peer(&self, place: &Place, traffic: Traffic) -> pingora::Result<HttpPeer> {
+        let config = &self.config;
+        let mut peer = place.peer(config.tls.as_deref())?;
+        peer.group_key = self.group;
+        peer.client_cert_key.clone_from(&self.credentials.identity);
         if let Some(options) = peer.get_mut_peer_options() {
-            options.connection_timeout = Some(self.connect_timeout);
-            options.total_connection_timeout = Some(self.connect_timeout);
+            options.connection_timeout = Some(config.connect_timeout);
+            options.total_connection_timeout = Some(config.connect_timeout);
             let silence = match traffic {
-                Traffic::Plain => self.response_timeout,
-                Traffic::Upgrade => UPGRADED_IDLE,
+                Traffic::Plain => config.response_timeout,
+                Traffic::Upgrade => config.websocket_idle,
             };
             options.read_timeout = Some(silence);
             options.write_timeout = Some(silence);
             options.idle_timeout = Some(POOL_IDLE);
+            options.ca.clone_from(&self.credentials.authorities);
+            options.verify_cert = config.trust.verification == Verification::Full;
+            options.verify_hostname = options.verify_cert;
         }
-        peer
+        Ok(peer)
+    }
+}
+
+impl Target {
+    fn new(upstream: &str, config: &crate::config::Target, metrics: &Metrics) -> Self {
+        let literal = Place::literal(&config.address).map(|place| Arc::new(Endpoint::new(place)));
+        let made = Self {
+            address: config.address.clone(),
+            weight: config.weight.get(),
+            endpoints: ArcSwap::from_pointee(literal.into_iter().collect()),
+            turn: AtomicUsize::new(0),
+            running: AtomicU32::new(0),
+            metric: metrics.target(upstream, &config.address),
+        };
+        made.publish();
+        made
+    }
+
+    /// One of its addresses that takes this request.
+    fn pick(&self, choice: Choice, tried: &[Place]) -> Option<Arc<Endpoint>> {
+        let endpoints = self.endpoints.load();
+        let takes = |one: &&Arc<Endpoint>| one.takes(choice) && !tried.contains(&one.address);
+        if let [only] = &***endpoints {
+            return Some(only).filter(takes).cloned();
+        }
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % endpoints.len().max(1);
+        let (after, before) = (endpoints.get(first..)?, endpoints.get(..first)?);
+        after.iter().chain(before).find(takes).cloned()
+    }
+
+    /// Its addresses.
+    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.load_full()
+    }
+
+    /// How busy it is, for its weight.
+    fn load(&self) -> u64 {
+        u64::from(self.running.load(Ordering::Relaxed)) * 1_000 / u64::from(self.weight)
+    }
+
+    /// Whether one of its addresses takes requests, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.endpoints.load().iter().any(|endpoint| endpoint.is_open())
+    }
+
+    /// Requests that run there.
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Writes its series.
+    pub fn publish(&self) {
+        if self.is_open() { self.metric.healthy() } else { self.metric.unhealthy() }
     }
 }
 
@@ -194,61 +352,4 @@ fn interleave(targets: &[Arc<Target>]) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::num::NonZeroU32;
-
-    fn upstream(targets: &[(&str, u32)], balance: Balance) -> Upstream {
-        let target = |&(address, weight): &(&str, u32)| crate::config::Target {
-            address: address.to_owned(),
-            weight: NonZeroU32::new(weight).unwrap(),
-        };
-        let config = UpstreamConfig {
-            targets: targets.iter().map(target).collect(),
-            balance,
-            tls: None,
-            host: None,
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
-            set_headers: Vec::new(),
-        };
-        Upstream::new("api", &config)
-    }
-
-    #[test]
-    fn weights_are_kept_and_spread() {
-        let upstream =
-            upstream(&[("127.0.0.1:1", 5), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)], Balance::RoundRobin);
-        assert_eq!(upstream.turns, [0, 0, 1, 0, 2, 0, 0]);
-    }
-
-    #[test]
-    fn the_least_busy_target_for_its_weight_is_chosen() {
-        let upstream = upstream(&[("127.0.0.1:1", 1), ("127.0.0.1:2", 3)], Balance::LeastConnections);
-        let chosen: Vec<_> =
-            (0..8).filter_map(|_| upstream.choose(Traffic::Plain, &[])).map(|(chosen, _)| chosen).collect();
-        let on_first = chosen.iter().filter(|chosen| chosen.index == 0).count();
-        assert_eq!(on_first, 2);
-        drop(chosen);
-        assert_eq!(upstream.targets[1].running.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_target_without_an_address_is_passed_over() {
-        let upstream = upstream(&[("name.invalid:1", 1), ("127.0.0.1:2", 1)], Balance::RoundRobin);
-        for _ in 0..4 {
-            assert_eq!(upstream.choose(Traffic::Plain, &[]).unwrap().0.index, 1);
-        }
-    }
-
-    #[test]
-    fn a_target_that_failed_is_not_chosen_again() {
-        for balance in [Balance::RoundRobin, Balance::LeastConnections] {
-            let upstream = upstream(&[("127.0.0.1:1", 9), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)], balance);
-            for _ in 0..9 {
-                assert_eq!(upstream.choose(Traffic::Plain, &[0, 2]).unwrap().0.index, 1);
-            }
-            assert!(upstream.choose(Traffic::Plain, &[0, 1, 2]).is_none());
-        }
-    }
-}
+mod tests;

@@ -30,6 +30,7 @@ fn route(text: &str) -> Route {
         credential: vec![CredentialPlace::Bearer],
         credential_forwarding: CredentialForwarding::Strip,
         error_format: ErrorFormat::Problem,
+        cors: None,
         max_request_body: None,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{Admin, Fixture, Gateway};
 
 /// What each operation needs. The document must say the same, and the gateway must do it.
-const NEEDED: [(&str, &str); 31] = [
+const NEEDED: [(&str, &str); 33] = [
     ("listKeys", "api.key.view"),
     ("createKey", "api.key.create"),
     ("importKeys", "api.key.create"),
@@ -23,6 +23,8 @@ const NEEDED: [(&str, &str); 31] = [
     ("getRotation", "api.key.view"),
     ("revealKey", "api.key.reveal"),
     ("makeBackup", "api.admin"),
+    ("reloadConfiguration", "api.admin"),
+    ("listUpstreams", "api.admin"),
     ("listRoles", "api.role.view"),
     ("createRole", "api.role.create"),
     ("getRole", "api.role.view"),
@@ -127,6 +129,8 @@ fn target(gateway: &Gateway, operation: &Operation, owner: &str) -> String {
 fn each_operation_is_open_to_its_permission_and_to_no_other() {
     let fixture = Fixture::new();
     let gateway = fixture.start();
+    // A file that can be reloaded.
+    gateway.app().configured_by(&crate::support::config_file(&fixture), Box::new(|_| {}));
     let operations = operations(&gateway);
     let said: BTreeMap<&str, &str> =
         operations.iter().map(|one| (one.id.as_str(), one.permission.as_str())).collect();

@@ -83,6 +83,11 @@ fn of_reports(schema: &str) -> Option<Value> {
         "AuditVerified" => {
             json!({"intact": true, "entries": 128, "broken_at": null, "newest_hash": "9f".repeat(32)})
         }
+        "Reloaded" => json!({"routes": 3, "upstreams": 2, "needs_restart": ["gateway.listen"]}),
+        "Upstreams" => json!({"upstreams": [{"name": "api", "targets": [{
+            "address": "api.internal:9000", "weight": 1, "running": 2,
+            "addresses": [{"address": "10.0.0.7:9000", "standing": "healthy", "failures": 0}],
+        }]}]}),
         "Health" => json!({"status": "ready"}),
         _ => return None,
     })

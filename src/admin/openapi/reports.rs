@@ -2,8 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::schema::{about, boolean, count, key_id, nullable, object, one_of, page, slug, text, time, whole};
+use super::schema::{
+    about, boolean, count, key_id, list, nullable, object, one_of, page, slug, text, time, whole,
+};
 use crate::outcome::Outcome;
+
+/// Settings that need a restart at most.
+const MAX_SETTINGS: usize = 64;
 
 pub(super) fn schemas() -> Vec<(&'static str, Value)> {
     vec![
@@ -13,6 +18,8 @@ pub(super) fn schemas() -> Vec<(&'static str, Value)> {
         ("AuditPage", page("AuditEntry")),
         ("AuditVerified", verified()),
         ("Health", health()),
+        ("Reloaded", reloaded()),
+        ("Upstreams", upstreams()),
     ]
 }
 
@@ -66,5 +73,43 @@ fn verified() -> Value {
 
 fn health() -> Value {
     let status = one_of(["live", "ready", "not_ready"]);
-    object(&["status"], [("status", status), ("reason", json!({"type": "string"}))])
+    let word = || json!({"type": "string"});
+    let part = one_of(["store", "configuration", "upstreams"]);
+    let lack = whole([("part", part), ("detail", word())]);
+    let degraded = about(list(&lack, 3), "What a gateway that serves lacks none the less.");
+    object(&["status"], [("status", status), ("reason", word()), ("degraded", degraded)])
+}
+
+fn reloaded() -> Value {
+    let settings = list(&json!({"type": "string"}), MAX_SETTINGS);
+    let settings =
+        about(settings, "What differs from what the gateway was started with and needs a restart.");
+    whole([("routes", count()), ("upstreams", count()), ("needs_restart", settings)])
+}
+
+fn upstreams() -> Value {
+    let word = || json!({"type": "string"});
+    let address = whole([
+        ("address", word()),
+        (
+            "standing",
+            about(
+                one_of(["healthy", "returning", "ejected", "unhealthy"]),
+                "`unhealthy`: its checks fail. `ejected`: requests failed there in a row, and it is left alone for a \
+                 while. `returning`: it gets a growing share again.",
+            ),
+        ),
+        ("failures", about(count(), "Requests that failed there in a row.")),
+    ]);
+    let target = whole([
+        ("address", word()),
+        ("weight", count()),
+        ("running", about(count(), "Requests that run there.")),
+        (
+            "addresses",
+            about(list(&address, 64), "The addresses that its name has; none while it is not resolved."),
+        ),
+    ]);
+    let upstream = whole([("name", word()), ("targets", list(&target, 256))]);
+    whole([("upstreams", list(&upstream, 1_000))])
 }

@@ -3,12 +3,12 @@
 use super::answer::{in_path, in_query, shared};
 use super::{Answer, Body, Content, Operation, Presence, Token};
 use crate::admin::openapi::{self, schema};
-use crate::admin::{MAX_BODY_BYTES, audit, backup, health, tokens, usage};
+use crate::admin::{MAX_BODY_BYTES, audit, backup, control, health, tokens, usage};
 use crate::manage::Permission;
 use crate::outcome::Outcome;
 
 pub(super) fn operations() -> Vec<Operation> {
-    [admin_tokens(), reports(), store(), listener()].into_iter().flatten().collect()
+    [admin_tokens(), reports(), store(), gateway(), listener()].into_iter().flatten().collect()
 }
 
 fn admin_tokens() -> Vec<Operation> {
@@ -123,6 +123,28 @@ fn store() -> Vec<Operation> {
             .for_all_owners()
             .answers(Answer::new(200, "The backup.", Content::Bytes))
             .or(&[409]),
+    ]
+}
+
+fn gateway() -> Vec<Operation> {
+    vec![
+        Operation::post("/api/v1/reload", "reloadConfiguration", control::reload)
+            .about(
+                "gateway",
+                "Reload the configuration file",
+                "As SIGHUP does: routes, upstreams, limits, trusted proxies, the log's level and its access lines take \
+                 force at once, and no request is lost. A file with faults is refused whole (422), each fault with its \
+                 pointer and line, and the old one stays in force. 409 where the gateway was not started from a file.",
+            )
+            .needs(Permission::Admin)
+            .for_all_owners()
+            .answers(Answer::json(200, "It is in force.", "Reloaded"))
+            .or(&[409]),
+        Operation::get("/api/v1/upstreams", "listUpstreams", control::upstreams)
+            .about("gateway", "Show the upstreams", "Their targets, and how each address of them stands.")
+            .needs(Permission::Admin)
+            .for_all_owners()
+            .answers(Answer::json(200, "All of them, by name.", "Upstreams")),
     ]
 }
 

@@ -1,10 +1,13 @@
 //! Each rule of the six tables, through the same door as a file.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 
 use super::*;
 use crate::config::Config;
+use crate::config::bounds::ClientBounds;
 use crate::config::file::parse;
+use crate::config::listen::Listen;
 use crate::key::due::RotateAfter;
 
 const REST: &str =
@@ -39,7 +42,12 @@ fn the_defaults_are_those_of_the_contract() {
     let config = good("");
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let gateway = Gateway {
-        listen: vec!["0.0.0.0:8080".parse().unwrap()],
+        listen: Listen {
+            tcp: vec!["0.0.0.0:8080".parse().unwrap()],
+            unix: vec![],
+            unix_mode: 0o600,
+            proxied: vec![],
+        },
         threads: cores,
         trusted_proxies: vec![],
         max_request_header: 32 << 10,
@@ -47,7 +55,16 @@ fn the_defaults_are_those_of_the_contract() {
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_mins(1),
         max_connections: 20_000,
+        bounds: ClientBounds {
+            headers: 128,
+            body_timeout: Duration::from_mins(1),
+            body_rate: NonZeroU64::new(512),
+            body_grace: Duration::from_secs(10),
+            requests: NonZeroU32::new(100_000),
+            connections_per_address: NonZeroU32::new(1_000),
+        },
         shutdown_grace: Duration::from_secs(30),
+        core_dumps: CoreDumps::Off,
     };
     assert_eq!(config.gateway, gateway);
     let admin = Admin {
@@ -70,13 +87,20 @@ fn the_defaults_are_those_of_the_contract() {
 #[test]
 fn the_gateway_reads_every_field() {
     let gateway = good(
-        "[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::1]:80\"]\nthreads = 1\n\
+        "[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::1]:80\", \"unix:/run/x.sock\"]\nthreads = 1\n\
+         unix_mode = \"0660\"\nproxy_protocol = [\"127.0.0.1:0\"]\nmax_request_headers = 8\nbody_timeout = \"1s\"\n\
+         min_body_rate = \"0\"\nbody_grace = \"0s\"\nmax_requests_per_connection = 0\n\
+         max_connections_per_address = 0\n\
          trusted_proxies = [\"10.1.2.3/8\", \"192.0.2.1\", \"fd00::/8\"]\nmax_request_header = \"1KiB\"\n\
          max_request_body = \"10MB\"\nheader_timeout = \"100ms\"\nidle_timeout = \"1h\"\nmax_connections = 1\n\
          shutdown_grace = \"0s\"\nh2c = false\n",
     )
     .gateway;
-    assert_eq!(gateway.listen.len(), 3);
+    assert_eq!(gateway.listen.tcp.len(), 3);
+    assert_eq!(gateway.listen.unix, [Path::new("/run/x.sock")]);
+    assert_eq!((gateway.listen.unix_mode, gateway.listen.proxied.len()), (0o660, 1));
+    assert_eq!((gateway.bounds.headers, gateway.bounds.body_rate), (8, None));
+    assert_eq!((gateway.bounds.requests, gateway.bounds.connections_per_address), (None, None));
     let proxies: Vec<_> = gateway.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
     assert_eq!(gateway.max_request_body, NonZeroU64::new(10_000_000));
@@ -90,6 +114,17 @@ fn each_rule_of_the_gateway_is_checked() {
         ("[gateway]\nlisten = \"0.0.0.0:80\"", "gateway.listen: must be an array"),
         ("[gateway]\nlisten = [\"localhost:80\"]", "gateway.listen[0]: must be an IP address"),
         ("[gateway]\nlisten = [\"0.0.0.0:80\", \"0.0.0.0:80\"]", "gateway.listen[1]: is listed twice"),
+        ("[gateway]\nlisten = [\"unix:x.sock\"]", "gateway.listen[0]: must be an absolute path"),
+        ("[gateway]\nlisten = [\"unix:/a\", \"unix:/a\"]", "gateway.listen[1]: is listed twice"),
+        ("[gateway]\nunix_mode = \"0777\"", "gateway.unix_mode: must be"),
+        ("[gateway]\nproxy_protocol = [\"0.0.0.0:81\"]", "gateway.proxy_protocol: needs trusted_proxies"),
+        (
+            "[gateway]\ntrusted_proxies = [\"10.0.0.0/8\"]\nproxy_protocol = [\"0.0.0.0:8080\"]",
+            "gateway.proxy_protocol[0]: is listed twice",
+        ),
+        ("[gateway]\nmax_request_headers = 251", "gateway.max_request_headers: must be from 8 to 250"),
+        ("[gateway]\nbody_timeout = \"2h\"", "gateway.body_timeout: must be from 100ms to 1h"),
+        ("[gateway]\nmin_body_rate = \"1GiB\"", "gateway.min_body_rate: must be from 0 to 1MiB"),
         ("[gateway]\nthreads = -1", "gateway.threads: must be a whole number"),
         ("[gateway]\nthreads = 1025", "gateway.threads: must be from 0 to 1024"),
         ("[gateway]\ntrusted_proxies = [\"10.0.0.0/33\"]", "gateway.trusted_proxies[0]: must be a network"),
@@ -104,6 +139,7 @@ fn each_rule_of_the_gateway_is_checked() {
         ("[gateway]\nmax_connections = 0", "gateway.max_connections: must be from 1 to 1000000"),
         ("[gateway]\nshutdown_grace = \"2h\"", "gateway.shutdown_grace: must be from 0s to 1h"),
         ("[gateway]\nh2c = true", "gateway.h2c: not supported yet"),
+        ("[gateway]\ncore_dumps = 1", "gateway.core_dumps: must be true or false"),
         ("[gateway]\nh2c = 1", "gateway.h2c: must be true or false"),
         ("[[gateway.tls]]\nlisten = \"0.0.0.0:8443\"", "gateway.tls: not supported yet"),
         ("[gateway]\nlisten_on = 1", "gateway.listen_on: unknown field"),

@@ -1,0 +1,46 @@
+//! The sockets that the gateway and the admin API listen on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::config::listen::Listen;
+use crate::proxy::socket::Listener;
+
+/// The gateway's listeners, and where they are.
+pub(super) struct Listeners {
+    pub(super) all: Vec<Listener>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) sockets: Vec<PathBuf>,
+}
+
+/// Binds every place of the gateway's.
+pub(super) fn bind_all(runtime: &Runtime, listen: &Listen) -> anyhow::Result<Listeners> {
+    let tcp = listen.tcp.iter().map(|at| bind(runtime, *at).map(Listener::Tcp));
+    let proxied = listen.proxied.iter().map(|at| bind(runtime, *at).map(Listener::Proxied));
+    let _inside = runtime.enter();
+    let unix = listen.unix.iter().map(|path| {
+        Listener::bind_unix(path, listen.unix_mode)
+            .with_context(|| format!("cannot listen on unix:{}", path.display()))
+    });
+    let all = tcp.chain(proxied).chain(unix).collect::<anyhow::Result<Vec<_>>>()?;
+    let addresses = all.iter().filter_map(|one| one.address().transpose()).collect::<io::Result<Vec<_>>>()?;
+    Ok(Listeners { all, addresses, sockets: listen.unix.clone() })
+}
+
+/// Binds one address.
+pub(super) fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let _inside = runtime.enter();
+    let listen = || -> io::Result<TcpListener> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    listen().with_context(|| {
+        format!("cannot listen on {address}; free the port or choose another in the configuration")
+    })
+}

@@ -1,0 +1,54 @@
+//! Writing answers of our own to a client, so that it gets to see them.
+
+use http::{Method, header};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use tokio::time::timeout;
+
+use super::connection::{LINGER, LINGER_BYTES};
+use super::reply::Reply;
+use crate::admission::denial::Connection;
+
+/// Writes an answer of our own.
+pub(super) async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
+    for (name, value) in reply.headers {
+        head.append_header(name, value)?;
+    }
+    if reply.connection == Connection::Close {
+        session.set_keepalive(None);
+    }
+    let no_body = reply.body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(reply.body), true).await?;
+    }
+    linger(session).await;
+    Ok(())
+}
+
+/// Reads the body that a refused client still sends, for a while, so that the client gets to see the answer. One that
+/// asked first (RFC 9110 section 10.1.1) sends none.
+async fn linger(session: &mut Session) {
+    if session.is_body_done() || session.req_header().headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let drain = async {
+        let mut left = LINGER_BYTES;
+        while let Ok(Some(bytes)) = session.downstream_session.read_request_body().await {
+            left = left.saturating_sub(bytes.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever sends on after this does not wait for an answer.
+    let _ = timeout(LINGER, drain).await;
+}
+
+/// Whether the answer with this head has no body, so that no body filter will see its end.
+pub(super) fn ends_with_head(session: &Session, head: &ResponseHeader) -> bool {
+    let empty = || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+    session.req_header().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304) || empty()
+}
