@@ -39,7 +39,10 @@ pub(super) async fn backup(
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let pieces = Pieces { sender: sender.clone(), runtime: runtime.clone() };
-        if let Err(error) = backup.write(&mut BufWriter::with_capacity(PIECE_BYTES, pieces)) {
+        let written = backup.write(&mut BufWriter::with_capacity(PIECE_BYTES, pieces));
+        // Before the answer ends: whoever has all of it may take the next.
+        drop(backup);
+        if let Err(error) = written {
             tracing::warn!(%error, "a backup broke off");
             // The answer must not end as if it were whole.
             let _ = runtime.block_on(timeout(PIECE_TIMEOUT, sender.send(Err(io::ErrorKind::Other.into()))));

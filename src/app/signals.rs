@@ -1,10 +1,10 @@
-//! Signals: TERM and INT stop gracefully, a second one at once; HUP reloads the configuration.
+//! Signals: TERM, INT and QUIT stop gracefully, a second one at once; HUP reloads the configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::App;
@@ -32,7 +32,7 @@ impl HangUps {
 
 /// Blocks until a signal says to stop.
 pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals cannot be heard")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP]).context("signals cannot be heard")?;
     if early.is_some_and(|early| early.0.swap(false, Ordering::AcqRel)) {
         reload(app);
     }
@@ -44,7 +44,7 @@ pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<()> {
     }
     tracing::info!("stopping: running requests are finished, no new ones are taken");
     // From here on a second signal ends the process at once, as a shell's user expects.
-    for signal in [SIGTERM, SIGINT] {
+    for signal in [SIGTERM, SIGINT, SIGQUIT] {
         signal_hook::flag::register_conditional_default(signal, Arc::new(true.into()))
             .context("signals cannot be heard")?;
     }

@@ -146,9 +146,13 @@ fn what_follows_a_request_in_the_same_packet_is_never_forwarded_unjudged() {
         let mut wire = Wire::open(world.gateway.address);
         let answer = wire.ask(post(&world, fields, body));
         assert_eq!(answer.status, 200, "{fields}");
-        // The smuggled request has no key: it is answered with 401 or not at all.
-        let rest = String::from_utf8(wire.rest()).unwrap();
-        assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 401 "), "{rest}");
+        // The smuggled request has no key: it is answered with 401, for it is the next one, or not at all.
+        if fields.is_empty() {
+            assert_eq!(wire.answer().status, 401);
+        } else {
+            let rest = String::from_utf8(wire.rest()).unwrap();
+            assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 401 "), "{rest}");
+        }
         assert_eq!(world.fixture.upstream.count(), before + 1, "{fields}");
         let seen = world.fixture.upstream.last();
         assert_eq!((seen.target(), &seen.body[..]), ("/v1/x", expected), "{fields}");
