@@ -84,6 +84,17 @@ pub struct Gateway {
     pub bounds: bounds::ClientBounds,
     /// How long a stop waits for running requests.
     pub shutdown_grace: Duration,
+    /// Whether the process's memory may be looked at from outside.
+    pub core_dumps: CoreDumps,
+}
+
+/// Whether the system may write the process's memory to disk when it crashes, and debuggers may attach to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoreDumps {
+    /// Yes. What clients and operators send is in there.
+    Allowed,
+    /// No.
+    Off,
 }
 
 /// The entries of `[[gateway.tls]]` that have one address.

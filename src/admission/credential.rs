@@ -8,9 +8,37 @@ use super::policy::Policy;
 use crate::config::CredentialPlace;
 use crate::key::secret::{Hint, Presented};
 use std::borrow::Cow;
+use std::ops::Deref;
 
-/// The text of a credential, from wherever it was.
-pub type CredentialText<'a> = Cow<'a, [u8]>;
+use zeroize::Zeroizing;
+
+/// The text of a credential, from wherever it was. It has no readable `Debug`, and a copy of it is wiped.
+pub enum CredentialText<'a> {
+    /// As it stands in the request.
+    Sent(&'a [u8]),
+    /// Decoded from what the request has.
+    Decoded(Zeroizing<Vec<u8>>),
+}
+
+impl Deref for CredentialText<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Sent(text) => text,
+            Self::Decoded(text) => text,
+        }
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for CredentialText<'a> {
+    fn from(text: Cow<'a, [u8]>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Self::Sent(text),
+            Cow::Owned(text) => Self::Decoded(Zeroizing::new(text)),
+        }
+    }
+}
 
 /// Finds the credential.
 ///
@@ -73,11 +101,11 @@ fn in_place<'a>(
         CredentialPlace::Bearer => {
             let values = headers.get_all(AUTHORIZATION).iter();
             let tokens = values.filter_map(|value| bearer(value.as_bytes()));
-            tokens.for_each(|token| found.add(Cow::Borrowed(token)));
+            tokens.for_each(|token| found.add(CredentialText::Sent(token)));
         }
         CredentialPlace::Header(name) => {
             let values = headers.get_all(name).iter();
-            values.for_each(|value| found.add(Cow::Borrowed(value.as_bytes().trim_ascii())));
+            values.for_each(|value| found.add(CredentialText::Sent(value.as_bytes().trim_ascii())));
         }
         CredentialPlace::Query(name) => {
             let values = query.into_iter().flat_map(|query| in_query(query, name));
@@ -96,8 +124,8 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
 fn in_query<'a>(query: &'a [u8], name: &str) -> impl Iterator<Item = CredentialText<'a>> {
     let named = move |pair: &&[u8]| names(pair, name);
     let value = |pair: &'a [u8]| match pair.iter().position(|&b| b == b'=') {
-        Some(equals) => decode(&pair[equals + 1..]),
-        None => Cow::Borrowed(&[][..]),
+        Some(equals) => decode(&pair[equals + 1..]).into(),
+        None => CredentialText::Sent(&[]),
     };
     query.split(|&b| b == b'&').filter(named).map(value)
 }

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 
 use super::output::{self, Form};
 use super::{ConfigFile, admin_token};
 use crate::app::{self, App};
+use crate::config::CoreDumps;
 use crate::config::file::{self, ConfigError, ConfigFault};
 use crate::manage::tokens::FirstToken;
 use crate::telemetry;
@@ -50,6 +53,9 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.path.as_path();
     let config = file::load(path)?;
     let _log = telemetry::init(&config.log);
+    if config.gateway.core_dumps == CoreDumps::Off {
+        keep_memory_private()?;
+    }
     let app = app::build(&config, admin_token().as_deref())?;
     if let FirstToken::Made(token) = &app.first_token {
         output::note(format!("first admin token (shown once): {}", token.expose()));
@@ -59,6 +65,11 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     app.stop()?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// No core dumps, and no debuggers (`PR_SET_DUMPABLE`): what is in memory stays there.
+fn keep_memory_private() -> anyhow::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")
 }
 
 fn announce(app: &App, path: &Path) {

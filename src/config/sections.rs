@@ -20,8 +20,8 @@ use super::listen;
 use super::rotation;
 use super::tls;
 use super::{
-    AccessLog, Admin, AdminTls, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess, Pepper,
-    Store,
+    AccessLog, Admin, AdminTls, CoreDumps, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess,
+    Pepper, Store,
 };
 use crate::document::{Fields, either, integer, string, text};
 use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
@@ -57,6 +57,7 @@ pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gate
     let idle_timeout = fields.require("idle_timeout", |v| within(v, IDLE_TIMEOUT));
     let max_connections = fields.require("max_connections", |v| integer(v, 1, MAX_CONNECTIONS));
     let bounds = bounds::client_bounds(&mut fields);
+    let core_dumps = fields.require("core_dumps", |v| either(v, CoreDumps::Allowed, CoreDumps::Off));
     let shutdown_grace = fields.require("shutdown_grace", |v| within(v, SHUTDOWN_GRACE));
     let http2 = http2::http2(&mut fields);
     fields.finish();
@@ -73,6 +74,7 @@ pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gate
         max_connections: count(max_connections?),
         bounds: bounds?,
         shutdown_grace: shutdown_grace?,
+        core_dumps: core_dumps?,
     })
 }
 

@@ -78,18 +78,15 @@ pub async fn accept(
         match accepted {
             Ok((socket, peer)) => {
                 failing = Failing::No;
-                match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => {
-                        let (began, transport) = (Instant::now(), transport.clone());
-                        let accepted = Accepted { socket, peer, began, kind, transport, _place: place };
-                        let metrics = Arc::clone(&connections.gateway.metrics);
-                        let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
-                        tasks.spawn(panics::counted(metrics, work));
-                    }
-                    Err(_) => {
-                        connections.gateway.metrics.connections_refused.inc();
-                        connections.hit(Bound::Connections);
-                    }
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    let (began, transport) = (Instant::now(), transport.clone());
+                    let accepted = Accepted { socket, peer, began, kind, transport, _place: place };
+                    let metrics = Arc::clone(&connections.gateway.metrics);
+                    let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
+                    tasks.spawn(panics::counted(metrics, work));
+                } else {
+                    connections.gateway.metrics.connections_refused.inc();
+                    connections.hit(Bound::Connections);
                 }
             }
             Err(error) => rest_after(&error, &mut failing).await,

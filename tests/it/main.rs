@@ -32,6 +32,7 @@ mod model;
 mod openapi;
 mod operations;
 mod permissions;
+mod private;
 mod recoverable;
 mod rotation;
 mod schema;

@@ -72,6 +72,7 @@ fn the_defaults_are_those_of_the_contract() {
             connections_per_address: NonZeroU32::new(1_000),
         },
         shutdown_grace: Duration::from_secs(30),
+        core_dumps: CoreDumps::Off,
     };
     assert_eq!(config.gateway, gateway);
     let admin = Admin {
@@ -148,6 +149,7 @@ fn each_rule_of_the_gateway_is_checked() {
         ("[gateway]\nhttp2_max_streams = 0", "gateway.http2_max_streams: must be from 1 to 10000"),
         ("[gateway]\nhttp2_max_resets = 0", "gateway.http2_max_resets: must be from 1"),
         ("[gateway]\nhttp2_max_control_frames = 9", "gateway.http2_max_control_frames: must be from 10"),
+        ("[gateway]\ncore_dumps = 1", "gateway.core_dumps: must be true or false"),
         ("[gateway]\nh2c = 1", "gateway.h2c: must be true or false"),
         ("[gateway]\nlisten_on = 1", "gateway.listen_on: unknown field"),
     ]);
