@@ -12,6 +12,7 @@ pub mod signals;
 mod tasks;
 mod upstreams;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::metrics::{Metrics, NO_ROUTE};
 use crate::proxy::addresses::Addresses;
 use crate::proxy::bounds::BodyBounds;
 use crate::proxy::connection::{Bounds, Connections};
-use crate::proxy::listener::{self, Transport};
+use crate::proxy::listener;
 use crate::proxy::routing::Routing;
 use crate::proxy::upstream::watch::Watch;
 use crate::proxy::{Gateway, KeyedProxy};
@@ -193,16 +194,13 @@ pub fn build_with_clock(
     admin_token: Option<&str>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<App> {
-    let proxies = Builder::new_multi_thread()
-        .worker_threads(config.gateway.threads)
-        .thread_name("gateway")
-        .enable_all()
-        .build()?;
-    let admin = Builder::new_multi_thread().worker_threads(1).thread_name("admin").enable_all().build()?;
-    let Listeners { all: listeners, addresses: gateway_addresses, sockets: gateway_sockets } =
+    let proxies = runtime("gateway", config.gateway.threads)?;
+    let admin = runtime("admin", 1)?;
+    let Listeners { all: mut listeners, addresses: gateway_addresses, sockets: gateway_sockets } =
         listeners::bind_all(&proxies, &config.gateway.listen)?;
     let certificates = Arc::new(Certificates::load(&config.gateway.tls)?);
     let (secured, tls_addresses) = listeners::bind_secured(&proxies, &certificates)?;
+    listeners.extend(secured);
     let admin_listener = listeners::bind(&admin, config.admin.listen)?;
     let core = Core::open(config, clock)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
@@ -228,24 +226,13 @@ pub fn build_with_clock(
         Lacks { reloader: Arc::clone(&reloader), behind: Arc::clone(&behind) },
     );
     let admin_address = admin_listener.local_addr()?;
-    let state = AdminState {
-        manage: Arc::clone(&core.manage),
-        metrics: Arc::clone(&core.metrics),
-        metrics_access: config.admin.metrics,
-        readiness: Arc::new(readiness),
-        dry_run: Arc::new(dry_run::GatewayRules(Arc::clone(&gateway))),
-        reload: Arc::clone(&reloader) as Arc<dyn admin::control::Reload>,
-        upstreams: behind,
-        hosts: Hosts::of(&config.admin),
-        throttle: Arc::default(),
-    };
+    let state = admin_state(config, &core, &gateway, readiness, &reloader, behind);
     let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
     let places = Arc::new(Semaphore::new(config.gateway.max_connections));
     let grace = config.gateway.shutdown_grace;
-    let plain = listeners.into_iter().map(|listener| (listener, Transport::Plain));
-    let accepting = plain
-        .chain(secured)
+    let accepting = listeners
+        .into_iter()
         .map(|(one, transport)| {
             let (connections, places) = (connections.clone(), places.clone());
             proxies.spawn(listener::accept(one, transport, connections, places, stopping.clone(), grace))
@@ -270,6 +257,31 @@ pub fn build_with_clock(
         watch,
         reloader,
     })
+}
+
+fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
+}
+
+fn admin_state(
+    config: &Config,
+    core: &Core,
+    gateway: &Arc<Gateway>,
+    readiness: Readiness,
+    reloader: &Arc<Reloader>,
+    behind: Arc<Behind>,
+) -> AdminState {
+    AdminState {
+        manage: Arc::clone(&core.manage),
+        metrics: Arc::clone(&core.metrics),
+        metrics_access: config.admin.metrics,
+        readiness: Arc::new(readiness),
+        dry_run: Arc::new(dry_run::GatewayRules(Arc::clone(gateway))),
+        reload: Arc::clone(reloader) as Arc<dyn admin::control::Reload>,
+        upstreams: behind,
+        hosts: Hosts::of(&config.admin),
+        throttle: Arc::default(),
+    }
 }
 
 fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {

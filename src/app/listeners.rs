@@ -16,7 +16,7 @@ use crate::proxy::socket::Listener;
 
 /// The gateway's listeners, and where they are.
 pub(super) struct Listeners {
-    pub(super) all: Vec<Listener>,
+    pub(super) all: Vec<(Listener, Transport)>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) sockets: Vec<PathBuf>,
 }
@@ -32,6 +32,7 @@ pub(super) fn bind_all(runtime: &Runtime, listen: &Listen) -> anyhow::Result<Lis
     });
     let all = tcp.chain(proxied).chain(unix).collect::<anyhow::Result<Vec<_>>>()?;
     let addresses = all.iter().filter_map(|one| one.address().transpose()).collect::<io::Result<Vec<_>>>()?;
+    let all = all.into_iter().map(|one| (one, Transport::Plain)).collect();
     Ok(Listeners { all, addresses, sockets: listen.unix.clone() })
 }
 

@@ -30,8 +30,8 @@ use super::panics;
 use crate::metrics::bounds::Bound;
 use crate::outcome::Outcome;
 use crate::request_id;
-use frames::Frames;
 pub use frames::PREFACE;
+use frames::{Frames, Strike};
 use watched::{Alarm, Watched};
 
 /// What TLS clients ask for it by (RFC 9113 section 3.2).
@@ -63,13 +63,29 @@ pub struct Arrival {
 /// A connection that is served.
 struct Served {
     connections: Arc<Connections>,
+    connection: Connection<Stream, Bytes>,
     peer: SocketAddr,
     digest: Arc<Digest>,
     alarm: Arc<Alarm>,
     streams: JoinSet<()>,
     /// Requests so far.
-    served: u32,
+    requests: u32,
+    /// Those of them that were none.
     malformed: u32,
+    phase: Phase,
+    /// Since when no stream runs, where none does.
+    quiet_since: Instant,
+    /// How long that may be.
+    patience: Duration,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It takes requests.
+    Open,
+    /// Its client was told to send no more.
+    Ending,
 }
 
 /// What comes next on a connection.
@@ -78,12 +94,25 @@ enum Event {
     Stop,
     /// A stream has ended.
     Ended,
-    /// A request, one that was refused already, or the connection's end.
-    Came(Option<H2Accept>),
+    /// A request.
+    Request(Box<HttpSession>),
+    /// What is no request. The codec has refused it.
+    Malformed,
+    /// The connection's end.
+    Closed,
     /// Nothing came for long enough.
     Silence,
-    /// It is to be closed now.
-    Close,
+    /// The client has reached a bound.
+    Struck(Strike),
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Goes,
+    Ends,
+    /// At once, with a word about the client's manners.
+    Cut,
 }
 
 /// Serves a connection to its end. When `shutdown` turns true, its streams are finished and no other is begun.
@@ -111,14 +140,18 @@ pub async fn serve(
     let Ok(connection) = shaken else { return };
     let served = Served {
         connections: Arc::clone(connections),
+        connection,
         peer: arrival.peer,
         digest: Arc::new(digest),
         alarm,
         streams: JoinSet::new(),
-        served: 0,
+        requests: 0,
         malformed: 0,
+        phase: Phase::Open,
+        quiet_since: Instant::now(),
+        patience: bounds.idle_timeout,
     };
-    served.run(connection, shutdown).await;
+    served.run(shutdown).await;
 }
 
 fn options(connections: &Connections) -> H2Options {
@@ -137,87 +170,96 @@ fn options(connections: &Connections) -> H2Options {
 }
 
 impl Served {
-    async fn run(mut self, mut connection: Connection<Stream, Bytes>, mut shutdown: watch::Receiver<bool>) {
+    async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
         let told = shutdown.clone();
-        let mut idle = self.connections.bounds.idle_timeout;
-        let mut quiet_since = Instant::now();
-        let mut ending = false;
         loop {
-            let silence = quiet_since + idle;
-            let event = tokio::select! {
-                biased;
-                strike = self.alarm.struck() => {
-                    self.connections.hit(strike.bound());
-                    Event::Close
-                }
-                _ = shutdown.wait_for(|stop| *stop), if !ending => Event::Stop,
-                Some(_) = self.streams.join_next() => Event::Ended,
-                came = HttpSession::from_h2_conn(&mut connection, Arc::clone(&self.digest)) => {
-                    // Clients close without a word. What the codec found wrong it has told the client.
-                    Event::Came(came.ok().flatten())
-                }
-                () = sleep_until(silence), if self.streams.is_empty() => Event::Silence,
-            };
-            match event {
-                Event::Ended => quiet_since = Instant::now(),
-                Event::Came(Some(H2Accept::Session(session))) => {
-                    self.begin(session, told.clone());
-                    if self.is_spent() && !ending {
-                        self.connections.hit(Bound::RequestsPerConnection);
-                        connection.graceful_shutdown();
-                        (ending, idle) = (true, GOODBYE);
-                    }
-                }
-                Event::Came(Some(H2Accept::Rejected)) if self.malformed < MAX_MALFORMED => self.reject(),
-                Event::Came(None) => return,
-                Event::Stop => {
-                    connection.graceful_shutdown();
-                    (ending, idle, quiet_since) = (true, GOODBYE, Instant::now());
-                }
-                Event::Silence if !ending => {
-                    self.connections.hit(Bound::IdleTimeout);
-                    connection.graceful_shutdown();
-                    (ending, idle, quiet_since) = (true, GOODBYE, Instant::now());
-                }
-                // The last answer is still on its way to a client that reads slowly.
-                Event::Silence if idle == GOODBYE && connection.has_streams() => {
-                    idle = self.connections.bounds.idle_timeout;
-                }
-                Event::Silence => return,
-                Event::Close | Event::Came(Some(H2Accept::Rejected)) => {
-                    if self.malformed >= MAX_MALFORMED {
-                        self.connections.hit(Bound::Http2Malformed);
-                    }
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            let event = self.next(&mut shutdown).await;
+            match self.handle(event, &told) {
+                Fate::Goes => {}
+                Fate::Ends => return,
+                Fate::Cut => {
+                    self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     // Who does not take the reason does not need it.
-                    let _ = timeout(GOODBYE, connection.accept()).await;
+                    let _ = timeout(GOODBYE, self.connection.accept()).await;
                     return;
                 }
             }
         }
     }
 
+    async fn next(&mut self, shutdown: &mut watch::Receiver<bool>) -> Event {
+        let Self { connection, digest, alarm, streams, .. } = self;
+        let silence = self.quiet_since + self.patience;
+        tokio::select! {
+            biased;
+            strike = alarm.struck() => Event::Struck(strike),
+            _ = shutdown.wait_for(|stop| *stop), if self.phase == Phase::Open => Event::Stop,
+            Some(_) = streams.join_next() => Event::Ended,
+            came = HttpSession::from_h2_conn(connection, Arc::clone(digest)) => match came {
+                Ok(Some(H2Accept::Session(session))) => Event::Request(Box::new(session)),
+                Ok(Some(H2Accept::Rejected)) => Event::Malformed,
+                // Clients close without a word. What the codec found wrong it has told the client.
+                Ok(None) | Err(_) => Event::Closed,
+            },
+            () = sleep_until(silence), if streams.is_empty() => Event::Silence,
+        }
+    }
+
+    fn handle(&mut self, event: Event, told: &watch::Receiver<bool>) -> Fate {
+        match event {
+            Event::Ended => self.quiet_since = Instant::now(),
+            Event::Request(session) => self.begin(*session, told.clone()),
+            Event::Malformed => return self.reject(),
+            Event::Stop => self.end(),
+            Event::Silence if self.phase == Phase::Open => {
+                self.connections.hit(Bound::IdleTimeout);
+                self.end();
+            }
+            // The last answer is still on its way to a client that reads slowly.
+            Event::Silence if self.patience == GOODBYE && self.connection.has_streams() => {
+                self.patience = self.connections.bounds.idle_timeout;
+            }
+            Event::Silence | Event::Closed => return Fate::Ends,
+            Event::Struck(strike) => {
+                self.connections.hit(strike.bound());
+                return Fate::Cut;
+            }
+        }
+        Fate::Goes
+    }
+
+    /// Tells the client to send no more requests. What runs goes on.
+    fn end(&mut self) {
+        self.connection.graceful_shutdown();
+        (self.phase, self.patience, self.quiet_since) = (Phase::Ending, GOODBYE, Instant::now());
+    }
+
     /// Serves a stream beside the others.
     fn begin(&mut self, session: HttpSession, told: watch::Receiver<bool>) {
-        self.served += 1;
         let (connections, peer) = (Arc::clone(&self.connections), self.peer);
         let metrics = Arc::clone(&connections.gateway.metrics);
         let work = async move { serve_stream(&connections, session, peer, told).await };
         self.streams.spawn(panics::counted(metrics, work));
-    }
-
-    /// Whether it has carried as many requests as it may.
-    fn is_spent(&self) -> bool {
-        self.connections.bounds.requests.is_some_and(|most| self.served >= most.get())
+        self.requests += 1;
+        let spent = self.connections.bounds.requests.is_some_and(|most| self.requests >= most.get());
+        if spent && self.phase == Phase::Open {
+            self.connections.hit(Bound::RequestsPerConnection);
+            self.end();
+        }
     }
 
     /// Counts a request that was refused before it could be looked at.
-    fn reject(&mut self) {
-        self.malformed += 1;
+    fn reject(&mut self) -> Fate {
         let mut context = Context::new(Arc::clone(&self.connections.gateway));
         context.request_id = request_id::new(context.received);
         context.address = Some(self.peer.ip().to_canonical());
         context.ends(Outcome::BadRequest, StatusCode::BAD_REQUEST);
+        self.malformed += 1;
+        if self.malformed < MAX_MALFORMED {
+            return Fate::Goes;
+        }
+        self.connections.hit(Bound::Http2Malformed);
+        Fate::Cut
     }
 }
 

@@ -11,6 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{Authority, Fixture, H2, Stopwatch, block, eventually};
 
+/// A body larger than one test allows.
+static LARGE: [u8; 4096] = [b'x'; 4096];
+
 /// A gateway that speaks HTTP/2 on its plain listener, with these further settings.
 fn fixture(gateway: &str) -> Fixture {
     Fixture::with(&format!(
@@ -185,7 +188,6 @@ fn a_body_over_its_limit_is_refused_and_the_connection_lives() {
     let fixture = fixture("max_request_body = \"1KiB\"");
     let gateway = fixture.start();
     let (_, secret) = gateway.admin.key(&json!({}));
-    static LARGE: [u8; 4096] = [b'x'; 4096];
     block(async {
         let mut client = H2::connect(gateway.address).await;
         let answer = client.send(Method::POST, "/v1/x", &secret, &LARGE).await.unwrap();

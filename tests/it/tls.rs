@@ -14,14 +14,20 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::support::{
     Authority, Fixture, Gateway, Secured, Stopwatch, eventually, get_secured as get, handshake,
+    handshake_after,
 };
 
 const ROUTE: &str = "[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n";
 
 /// A gateway with one TLS listener, and `more` in its entry.
 fn one(authority: &Authority, more: &str) -> Fixture {
+    one_in(authority, "", more)
+}
+
+/// The same with these further settings of the gateway.
+fn one_in(authority: &Authority, gateway: &str, more: &str) -> Fixture {
     let fixture = Fixture::with(&format!(
-        "[gateway]\nlisten = []\nheader_timeout = \"500ms\"\n[[gateway.tls]]\nlisten = \"127.0.0.1:0\"\n\
+        "[gateway]\nlisten = []\nheader_timeout = \"500ms\"\n{gateway}\n[[gateway.tls]]\nlisten = \"127.0.0.1:0\"\n\
          certificate = \"site.pem\"\nprivate_key = \"site.key\"\n{more}\n{ROUTE}"
     ));
     authority.write(fixture.folder.path(), "site", &["localhost"]);
@@ -173,6 +179,21 @@ fn a_handshake_has_the_time_of_a_head() {
     assert!(trickler.join().unwrap() < 40, "it was cut off");
     assert!(watch.elapsed() < Duration::from_secs(5));
     eventually("it is counted", || counted(&gateway, "header_timeout") == 2);
+}
+
+#[test]
+fn a_proxy_names_the_client_before_the_handshake() {
+    let authority = Authority::new();
+    let fixture = one_in(&authority, "trusted_proxies = [\"127.0.0.0/8\"]", "proxy_protocol = true");
+    let gateway = fixture.start();
+    let (_, secret) = gateway.admin.key(&serde_json::json!({}));
+    let client = any_version(&authority);
+    let named = b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n";
+    let mut stream = handshake_after(named, gateway.address, "localhost", &client).unwrap();
+    assert_eq!(get(&mut stream, "/v1/x", &secret).unwrap().status, 200);
+    assert_eq!(fixture.upstream.last().header("x-forwarded-for"), Some("203.0.113.9"));
+    assert!(handshake(gateway.address, "localhost", &client).is_err(), "nobody is named");
+    assert_eq!(gateway.admin.get("/readyz").status, 200);
 }
 
 #[test]

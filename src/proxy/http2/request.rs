@@ -14,6 +14,7 @@ use crate::config::ErrorFormat;
 use crate::head::{FaultKind, HeadFault, http2};
 use crate::proxy::connection::{Connections, LINGER, LINGER_BYTES};
 use crate::proxy::context::Context;
+use crate::proxy::reply::Reply;
 use crate::proxy::{bounds, grpc, reply};
 use crate::request_id;
 
@@ -49,7 +50,9 @@ pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: S
         FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
         FaultKind::TooLarge => Denial::TooManyHeaders(connections.bounds.max_fields),
     };
-    bounds::of(&denial).into_iter().for_each(|bound| connections.hit(bound));
+    if let Some(bound) = bounds::of(&denial) {
+        connections.hit(bound);
+    }
     let mut context = Context::new(Arc::clone(&connections.gateway));
     context.request_id = request_id::new(context.received);
     context.address = Some(peer.ip().to_canonical());
@@ -57,23 +60,20 @@ pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: S
     let reply = grpc::readable(reply, &denial, &session.req_header().headers, Version::HTTP_2);
     context.ends(denial.outcome(), reply.status);
     drop(context);
-    let no_body = session.req_header().method == Method::HEAD || reply.body.is_empty();
     // A client that is gone misses nothing.
-    if write_head(&mut session, &reply, no_body).is_err() {
-        return;
+    if write(&mut session, reply).await.is_ok() {
+        linger(&mut session).await;
     }
-    if !no_body && session.write_body(reply.body, true).await.is_err() {
-        return;
-    }
-    linger(&mut session).await;
 }
 
-fn write_head(session: &mut HttpSession, reply: &reply::Reply, no_body: bool) -> pingora::Result<()> {
+async fn write(session: &mut HttpSession, reply: Reply) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
-    for (name, value) in &reply.headers {
-        head.append_header(*name, value.clone())?;
+    for (name, value) in reply.headers {
+        head.append_header(name, value)?;
     }
-    session.write_response_header(Box::new(head), no_body)
+    let no_body = session.req_header().method == Method::HEAD || reply.body.is_empty();
+    session.write_response_header(Box::new(head), no_body)?;
+    if no_body { Ok(()) } else { session.write_body(reply.body, true).await }
 }
 
 /// Reads what the client still sends, for a while: some lose the answer when their stream is reset under them.

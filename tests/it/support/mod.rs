@@ -21,7 +21,7 @@ pub use h2::{Frames, H2, block, frame, whole};
 pub use process::{Process, START, Server, config_file, serve};
 pub use raw::{Answer, read_answer, send};
 pub use script::{DeadPort, Script, SilentPort, head_of};
-pub use tls::{Authority, Secured, get as get_secured, handshake};
+pub use tls::{Authority, Secured, get as get_secured, handshake, handshake_after};
 pub use upstream::{Seen, Upstream};
 pub use wait::{Stopwatch, eventually, within};
 pub use wire::{Wire, get, post};

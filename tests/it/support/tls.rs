@@ -74,7 +74,18 @@ impl Authority {
 
 /// Connects and shakes hands.
 pub fn handshake(address: SocketAddr, name: &str, client: &Arc<ClientConfig>) -> io::Result<Secured> {
+    handshake_after(b"", address, name, client)
+}
+
+/// Connects, sends what comes before TLS, and shakes hands.
+pub fn handshake_after(
+    preamble: &[u8],
+    address: SocketAddr,
+    name: &str,
+    client: &Arc<ClientConfig>,
+) -> io::Result<Secured> {
     let mut socket = TcpStream::connect(address)?;
+    socket.write_all(preamble)?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     socket.set_nodelay(true)?;
     let name = name.to_owned().try_into().unwrap();
