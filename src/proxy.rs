@@ -125,7 +125,7 @@ impl KeyedProxy {
         denial: &Denial,
         standings: &[Standing],
     ) -> Result<()> {
-        bounds::of(denial).into_iter().for_each(|bound| self.0.metrics.bounds.hit(bound));
+        bounds::count(&self.0.metrics, denial);
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());

@@ -242,7 +242,7 @@ impl Connections {
 
     /// Answers bytes that are no request, counts them and closes the connection.
     async fn refuse(&self, mut stream: Stream, peer: SocketAddr, denial: &Denial) {
-        bounds::of(denial).into_iter().for_each(|bound| self.hit(bound));
+        bounds::count(&self.gateway.metrics, denial);
         let mut context = Context::new(Arc::clone(&self.gateway));
         context.request_id = request_id::new(context.received);
         context.address = Some(peer.ip().to_canonical());

@@ -62,18 +62,15 @@ pub async fn accept(
         match accepted {
             Ok((socket, peer)) => {
                 failing = Failing::No;
-                match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => {
-                        let accepted = Accepted { socket, peer, began: Instant::now(), kind, _place: place };
-                        let metrics = Arc::clone(&connections.gateway.metrics);
-                        let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
-                        tasks.spawn(panics::counted(metrics, work));
-                    }
-                    Err(_) => {
-                        connections.gateway.metrics.connections_refused.inc();
-                        connections.hit(Bound::Connections);
-                    }
-                }
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    connections.gateway.metrics.connections_refused.inc();
+                    connections.hit(Bound::Connections);
+                    continue;
+                };
+                let accepted = Accepted { socket, peer, began: Instant::now(), kind, _place: place };
+                let metrics = Arc::clone(&connections.gateway.metrics);
+                let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
+                tasks.spawn(panics::counted(metrics, work));
             }
             Err(error) => rest_after(&error, &mut failing).await,
         }

@@ -32,8 +32,7 @@ mod tests {
         let works = tokio::spawn(counted(Arc::clone(&metrics), async { 7 }));
         let panics = tokio::spawn(counted(Arc::clone(&metrics), async {
             tokio::task::yield_now().await;
-            let nothing: Option<u8> = None;
-            nothing.expect("a panic on purpose")
+            panic!("on purpose")
         }));
         assert!(panics.await.unwrap_err().is_panic());
         assert_eq!(works.await.unwrap(), 7);

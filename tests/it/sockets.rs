@@ -187,7 +187,9 @@ fn an_address_has_a_bounded_number_of_connections() {
         wire
     };
     let mut held: Vec<Wire> = (0..2).map(|_| open(7)).collect();
-    held.iter_mut().for_each(|wire| assert_eq!(wire.answer().status, 200));
+    for wire in &mut held {
+        assert_eq!(wire.answer().status, 200);
+    }
     open(7).assert_closed();
     assert_eq!(open(8).answer().status, 200, "another address");
     assert_eq!(bound(&gateway, "connections_per_address"), 1);
