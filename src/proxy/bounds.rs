@@ -8,6 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::pace;
 use crate::admission::denial::Denial;
+use crate::metrics::Metrics;
 use crate::metrics::bounds::Bound;
 
 /// Our own error inside Pingora: the body comes too slowly.
@@ -44,8 +45,14 @@ fn is_too_slow(bytes: u64, waited: Duration, rate: u64, grace: Duration) -> bool
     waited > grace && u128::from(bytes) * 1_000 < u128::from(rate) * waited.as_millis()
 }
 
-/// The bound that a denial is of.
-pub(super) const fn of(denial: &Denial) -> Option<Bound> {
+/// Counts the bound that a denial is of, if it is of one.
+pub(super) fn count(metrics: &Metrics, denial: &Denial) {
+    if let Some(bound) = of(denial) {
+        metrics.bounds.hit(bound);
+    }
+}
+
+const fn of(denial: &Denial) -> Option<Bound> {
     match denial {
         Denial::HeaderTooLarge(_) => Some(Bound::HeaderSize),
         Denial::TooManyHeaders(_) => Some(Bound::HeaderCount),

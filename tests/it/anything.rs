@@ -145,15 +145,12 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let digit = |at: usize| text.get(at).and_then(|&b| char::from(b).to_digit(16));
     let (mut out, mut at) = (Vec::new(), 0);
     while let Some(&byte) = text.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(u8::try_from(high * 16 + low).unwrap());
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
+        if let (b'%', Some(high), Some(low)) = (byte, digit(at + 1), digit(at + 2)) {
+            out.push(u8::try_from(high * 16 + low).unwrap());
+            at += 3;
+        } else {
+            out.push(byte);
+            at += 1;
         }
     }
     out
@@ -213,10 +210,8 @@ fn whatever_is_sent_nothing_unjudged_arrives() {
         }
     });
     if let Err(failure) = outcome {
-        match failure {
-            TestError::Fail(why, _) => panic!("{why}"),
-            TestError::Abort(why) => panic!("{why}"),
-        }
+        let (TestError::Fail(why, _) | TestError::Abort(why)) = failure;
+        panic!("{why}");
     }
     // The test sees something: some pass with a key, some without, and many do not.
     let [open, keyed, whole, tried] = [open, keyed, whole, tried].map(AtomicUsize::into_inner);

@@ -160,23 +160,24 @@ fn gateway_answered(gateway: &Gateway, framing: &str) -> bool {
 fn a_slow_upstream_is_not_the_clients_fault() {
     let upstream = crate::support::Script::start(|mut stream| {
         crate::support::head_of(&mut stream);
-        let (mut left, mut bytes) = (8 << 20, vec![0; 1 << 20]);
+        // Long enough that what fits on the way is too little for the time.
+        thread::sleep(Duration::from_secs(7));
+        let (mut left, mut bytes) = (32 << 20, vec![0; 1 << 20]);
         while left > 0 {
-            thread::sleep(Duration::from_millis(150));
             left -= std::io::Read::read(&mut stream, &mut bytes).unwrap();
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
     });
     let fixture = Fixture::with(&format!(
-        "[gateway]\nlisten = [\"127.0.0.1:0\"]\nmin_body_rate = \"1MiB\"\nbody_grace = \"100ms\"\n\
+        "[gateway]\nlisten = [\"127.0.0.1:0\"]\nmin_body_rate = \"1MiB\"\nbody_grace = \"2s\"\n\
          [upstreams.api]\ntargets = [\"{}\"]\n{ROUTE}",
         upstream.address
     ));
     let gateway = fixture.start();
     let (_, secret) = gateway.admin.key(&json!({}));
     let mut wire = Wire::open(gateway.address);
-    wire.send(head_of_post(&secret, &format!("content-length: {}", 8 << 20)));
-    wire.send_some(vec![b'x'; 8 << 20]);
+    wire.send(head_of_post(&secret, &format!("content-length: {}", 32 << 20)));
+    wire.send_some(vec![b'x'; 32 << 20]);
     assert_eq!(wire.answer().status, 200);
 }
 
