@@ -122,13 +122,7 @@ impl KeyedProxy {
         denial: &Denial,
         standings: &[Standing],
     ) -> Result<()> {
-<<<<<<< HEAD
-        if let Some(bound) = bounds::of(denial) {
-            self.0.metrics.bounds.hit(bound);
-        }
-=======
         bounds::count(&self.0.metrics, denial);
->>>>>>> d77d687d57cddb4ee2ff0620696a16b460f4abb5
         let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
         let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
         reply.headers.extend(ctx.retirement_headers());

@@ -272,13 +272,7 @@ impl Connections {
 
     /// Answers bytes that are no request, counts them and closes the connection.
     async fn refuse(&self, mut stream: Stream, peer: SocketAddr, denial: &Denial) {
-<<<<<<< HEAD
-        if let Some(bound) = bounds::of(denial) {
-            self.hit(bound);
-        }
-=======
         bounds::count(&self.gateway.metrics, denial);
->>>>>>> d77d687d57cddb4ee2ff0620696a16b460f4abb5
         let mut context = Context::new(Arc::clone(&self.gateway));
         context.request_id = request_id::new(context.received);
         context.address = Some(peer.ip().to_canonical());

@@ -78,28 +78,16 @@ pub async fn accept(
         match accepted {
             Ok((socket, peer)) => {
                 failing = Failing::No;
-<<<<<<< HEAD
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let (began, transport) = (Instant::now(), transport.clone());
-                    let accepted = Accepted { socket, peer, began, kind, transport, _place: place };
-                    let metrics = Arc::clone(&connections.gateway.metrics);
-                    let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
-                    tasks.spawn(panics::counted(metrics, work));
-                } else {
-                    connections.gateway.metrics.connections_refused.inc();
-                    connections.hit(Bound::Connections);
-                }
-=======
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                     connections.gateway.metrics.connections_refused.inc();
                     connections.hit(Bound::Connections);
                     continue;
                 };
-                let accepted = Accepted { socket, peer, began: Instant::now(), kind, _place: place };
+                let (began, transport) = (Instant::now(), transport.clone());
+                let accepted = Accepted { socket, peer, began, kind, transport, _place: place };
                 let metrics = Arc::clone(&connections.gateway.metrics);
                 let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
                 tasks.spawn(panics::counted(metrics, work));
->>>>>>> d77d687d57cddb4ee2ff0620696a16b460f4abb5
             }
             Err(error) => rest_after(&error, &mut failing).await,
         }

@@ -32,11 +32,7 @@ mod tests {
         let works = tokio::spawn(counted(Arc::clone(&metrics), async { 7 }));
         let panics = tokio::spawn(counted(Arc::clone(&metrics), async {
             tokio::task::yield_now().await;
-<<<<<<< HEAD
-            panic!("on purpose");
-=======
             panic!("on purpose")
->>>>>>> d77d687d57cddb4ee2ff0620696a16b460f4abb5
         }));
         assert!(panics.await.unwrap_err().is_panic());
         assert_eq!(works.await.unwrap(), 7);

@@ -50,9 +50,7 @@ pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: S
         FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
         FaultKind::TooLarge => Denial::TooManyHeaders(connections.bounds.max_fields),
     };
-    if let Some(bound) = bounds::of(&denial) {
-        connections.hit(bound);
-    }
+    bounds::count(&connections.gateway.metrics, &denial);
     let mut context = Context::new(Arc::clone(&connections.gateway));
     context.request_id = request_id::new(context.received);
     context.address = Some(peer.ip().to_canonical());
