@@ -1,6 +1,7 @@
 //! The composition root: the only place where the parts meet. `main`, quickstart and the tests all start here.
 
 mod dry_run;
+mod notify;
 pub mod offline;
 mod readiness;
 pub mod reload;
