@@ -216,7 +216,9 @@ fn faults(error: &ConfigError) -> Faults {
     let mut faults = Faults::default();
     match error {
         ConfigError::Invalid { faults: all, .. } => {
-            all.iter().for_each(|fault| faults.add(fault.pointer.clone(), detail(fault)));
+            for fault in all {
+                faults.add(fault.pointer.clone(), detail(fault));
+            }
         }
         ConfigError::Unreadable { .. } => faults.add("", error.to_string()),
     }

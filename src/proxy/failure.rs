@@ -2,8 +2,8 @@
 //! says of the target.
 //!
 //! A request is tried again only where nothing can run twice: where no connection came about, and where a kept
-//! connection turned out to be closed before a byte of the answer, if the method is idempotent and none of a body was
-//! sent.
+//! connection turned out to be closed before a byte of the answer, if the method is idempotent and all of the body
+//! that was sent is still at hand.
 
 use http::StatusCode;
 use pingora::proxy::Session;
@@ -33,6 +33,7 @@ pub enum Kept {
 }
 
 /// There is no target for a request.
+#[expect(clippy::unnecessary_box_returns, reason = "Pingora's errors are boxed")]
 pub fn unchosen(why: Unchosen) -> Box<Error> {
     match why {
         Unchosen::NoAddress => Error::explain(NO_TARGET, "no target has an address"),
@@ -59,7 +60,7 @@ pub fn may_try_another(upstream: &Upstream, ctx: &Context) -> bool {
 /// Decides whether a request that was begun is sent once more, and notes what its failure says of the target.
 pub fn decide_retry(session: &Session, error: &mut Error, ctx: &mut Context, line: Kept) {
     let safe = session.req_header().method.is_idempotent()
-        && ctx.body_bytes == 0
+        && !session.as_ref().retry_buffer_truncated()
         && !ctx.has_upstream_answered()
         && session.response_written().is_none();
     let closed = line == Kept::Reused && found_closed(error);

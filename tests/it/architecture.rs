@@ -41,7 +41,10 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ),
     ("admin", "admission clock config document key manage metrics outcome request_id snapshot store"),
     // Where the parts meet.
-    ("app", "admin admission clock config key lines manage metrics proxy routes snapshot store usage"),
+    (
+        "app",
+        "admin admission clock config document key lines manage metrics proxy routes snapshot store usage",
+    ),
     ("cli", "app clock config demo document key manage quantity store telemetry"),
     ("main", "cli"),
     ("lib", ""),

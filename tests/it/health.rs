@@ -197,8 +197,8 @@ fn each_address_of_a_name_gets_its_share() {
 #[test]
 fn checks_go_on_at_their_pace_and_end_with_the_gateway() {
     let one = Sick::start();
-    let (_fixture, gateway) = gateway(&[one.address()], CHECKS);
     let watch = Stopwatch::start();
+    let (_fixture, gateway) = gateway(&[one.address()], CHECKS);
     eventually("it is checked", || one.checked.load(Ordering::SeqCst) >= 5);
     assert!(watch.elapsed() >= Duration::from_millis(300), "five checks came at once");
     gateway.stop();

@@ -103,7 +103,9 @@ fn gateway(upstream: &Script, settings: &str, files: &[(&str, &str)]) -> (Fixtur
 }
 
 fn write(folder: &Path, files: &[(&str, &str)]) {
-    files.iter().for_each(|(name, text)| fs::write(folder.join(name), text).unwrap());
+    for (name, text) in files {
+        fs::write(folder.join(name), text).unwrap();
+    }
 }
 
 /// The status, or the code of the problem.
