@@ -91,13 +91,14 @@ fn found_closed(error: &Error) -> bool {
         }
 }
 
-/// Notes what the answer's head says of the target: a 502 of its own is a failure, anything else a success.
+/// Notes what the answer's head says of the target: a 502 of its own is a failure, and a connection that it upgrades a
+/// success. Of anything else the end tells ([`Context::settle`]).
 pub fn note_answer(status: StatusCode, ctx: &Context) {
     let (Some(chosen), Some(route)) = (&ctx.chosen, &ctx.route) else { return };
-    if status == StatusCode::BAD_GATEWAY {
-        route.upstream.failed(chosen, ctx.now());
-    } else {
-        chosen.serves();
+    match status {
+        StatusCode::BAD_GATEWAY => route.upstream.failed(chosen, ctx.now()),
+        StatusCode::SWITCHING_PROTOCOLS => chosen.serves(),
+        _ => {}
     }
 }
 
