@@ -3,6 +3,7 @@
 mod certificates;
 mod dry_run;
 mod listeners;
+mod notify;
 pub mod offline;
 mod readiness;
 pub mod reload;
@@ -55,8 +56,8 @@ use reload::Reloader;
 use signals::HangUps;
 use upstreams::Behind;
 
-/// Connections kept to upstreams in all.
-const UPSTREAM_POOL: usize = 1024;
+/// Connections kept to upstreams in all: at least so many, and at most.
+const UPSTREAM_POOL: (usize, usize) = (1 << 10, 1 << 16);
 /// What the usage file is called beside the store.
 const USAGE_SUFFIX: &str = "usage";
 
@@ -311,7 +312,7 @@ fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
 fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
     let pingora = ServerConf {
         threads: config.gateway.threads,
-        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        upstream_keepalive_pool_size: upstream_pool(config),
         ..ServerConf::default()
     };
     let proxy = http_proxy(&Arc::new(pingora), KeyedProxy(Arc::clone(gateway)));
@@ -333,6 +334,15 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
         probe: readiness::probe_head(),
         running: 0.into(),
     }
+}
+
+/// Room for the connections that each upstream may keep.
+fn upstream_pool(config: &Config) -> usize {
+    let of_one = |upstream: &crate::config::Upstream| {
+        upstream.targets.len().saturating_mul(usize::try_from(upstream.keepalive).unwrap_or(usize::MAX))
+    };
+    let wanted = config.upstreams.values().map(of_one).fold(0_usize, usize::saturating_add);
+    wanted.clamp(UPSTREAM_POOL.0, UPSTREAM_POOL.1)
 }
 
 impl App {

@@ -107,6 +107,13 @@ impl Monotonic {
     }
 }
 
+/// The machine's own monotonic clock in microseconds, which other processes read too: for the service manager.
+pub fn machine_micros() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (secs, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    secs.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
+}
+
 /// Where time comes from.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The wall clock.

@@ -12,8 +12,9 @@
 //!    [`snapshot`] the key by the digest of its secret, [`admission::authorize`] judges the key's standing, the client's
 //!    address, the environment and the scopes, and [`limit`] and [`usage::quota`] the limits: all are looked at before
 //!    any is charged. The result is a [`admission::Permit`] or a [`admission::Refusal`].
-//! 3. A refusal is written by [`proxy::reply`]. With a permit, [`proxy::upstream`] chooses a target and
-//!    [`proxy::forward`] writes what it gets: no credential, no forged identity, our own headers.
+//! 3. A refusal is written by [`proxy::reply`]. With a permit, [`proxy::upstream`] chooses a target that
+//!    is well ([`proxy::upstream::endpoint`]) and [`proxy::forward`] writes what it gets: no credential, no forged
+//!    identity, our own headers. `proxy::failure` says what may be tried again.
 //! 4. However it ends, [`proxy::context`] settles it once, with its final outcome: one atomic add in the mapped file of
 //!    [`usage::slab`], which [`usage::ledger`] merges into the store each second.
 //!
@@ -25,6 +26,9 @@
 //! [`snapshot`], then the answer. Who has the answer knows that the change is on disk and holds for the next request.
 //!
 //! A revocation and a deletion then cut what the key has running: [`lines`] knows which connection serves which key.
+//!
+//! A reload ([`app::reload`]) makes a whole [`proxy::routing::Routing`] beside the one in force and swaps the two at once;
+//! what runs keeps the one that it began with.
 //!
 //! # Invariants
 //!

@@ -117,6 +117,11 @@ fn registered<C: Collector + Clone + 'static>(
     Ok(collector)
 }
 
+fn targets() -> prometheus::Result<IntGaugeVec> {
+    let help = "1 while a target takes requests, 0 while its checks fail or it is ejected.";
+    IntGaugeVec::new(Opts::new("portcullis_upstream_target_healthy", help), &["upstream", "target"])
+}
+
 impl Metrics {
     /// Declares every series.
     ///
@@ -160,13 +165,6 @@ impl Metrics {
             ),
             &["upstream", "code"],
         );
-        let targets = IntGaugeVec::new(
-            Opts::new(
-                "portcullis_upstream_target_healthy",
-                "1 while a target takes requests, 0 while its checks fail or it is ejected.",
-            ),
-            &["upstream", "target"],
-        );
         let set_aside = IntCounter::new(
             "portcullis_usage_files_set_aside_total",
             "Usage files that were damaged and set aside at the start.",
@@ -195,7 +193,7 @@ impl Metrics {
             duration: registered(&registry, duration)?,
             overhead: registered(&registry, overhead)?,
             upstream_errors: registered(&registry, upstream_errors)?,
-            targets: registered(&registry, targets)?,
+            targets: registered(&registry, targets())?,
             usage_set_aside: registered(&registry, set_aside)?,
             store_commit: registered(&registry, store_commit)?,
             connections_refused: registered(&registry, refused)?,

@@ -1,4 +1,5 @@
-//! Signals: TERM, INT and QUIT stop gracefully, a second one at once; HUP reloads the configuration.
+//! Signals: TERM, INT and QUIT stop gracefully, a second one at once; HUP reloads the configuration. The service manager
+//! is told of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::App;
+use super::notify::{Notify, State};
 use super::reload::Unwritten;
 use crate::manage::Actor;
 
@@ -36,12 +38,20 @@ pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<()> {
     if early.is_some_and(|early| early.0.swap(false, Ordering::AcqRel)) {
         reload(app);
     }
+    let manager = Notify::new();
+    manager.tell(State::Ready);
+    Notify::keep_alive(app.proxies.handle());
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(app),
+            SIGHUP => {
+                manager.tell(State::Reloading);
+                reload(app);
+                manager.tell(State::Ready);
+            }
             _ => break,
         }
     }
+    manager.tell(State::Stopping);
     tracing::info!("stopping: running requests are finished, no new ones are taken");
     // From here on a second signal ends the process at once, as a shell's user expects.
     for signal in [SIGTERM, SIGINT, SIGQUIT] {

@@ -171,8 +171,14 @@ impl Context {
             }
             None => self.gateway.no_route.count(self.outcome),
         }
+        let answered = self.has_upstream_answered() && self.status != Some(StatusCode::BAD_GATEWAY);
+        if let Some(chosen) = self.chosen.take()
+            && answered
+            && self.outcome == Outcome::Allowed
+        {
+            chosen.serves();
+        }
         self.passage = None;
-        self.chosen = None;
         self.cut = self.hold.take().is_some_and(|hold| hold.is_cut()).then_some(true);
     }
 

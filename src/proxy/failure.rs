@@ -2,8 +2,8 @@
 //! says of the target.
 //!
 //! A request is tried again only where nothing can run twice: where no connection came about, and where a kept
-//! connection turned out to be closed before a byte of the answer, if the method is idempotent and all
-//! of the body that was sent is still at hand.
+//! connection turned out to be closed before a byte of the answer, if the method is idempotent and all of the body
+//! that was sent is still at hand.
 
 use http::StatusCode;
 use pingora::proxy::Session;
@@ -60,7 +60,7 @@ pub fn may_try_another(upstream: &Upstream, ctx: &Context) -> bool {
 /// Decides whether a request that was begun is sent once more, and notes what its failure says of the target.
 pub fn decide_retry(session: &Session, error: &mut Error, ctx: &mut Context, line: Kept) {
     let safe = session.req_header().method.is_idempotent()
-        && !session.as_downstream().retry_buffer_truncated()
+        && !session.as_ref().retry_buffer_truncated()
         && !ctx.has_upstream_answered()
         && session.response_written().is_none();
     let closed = line == Kept::Reused && found_closed(error);
@@ -91,13 +91,14 @@ fn found_closed(error: &Error) -> bool {
         }
 }
 
-/// Notes what the answer's head says of the target: a 502 of its own is a failure, anything else a success.
+/// Notes what the answer's head says of the target: a 502 of its own is a failure, and a connection that it upgrades a
+/// success. Of anything else the end tells ([`Context::settle`]).
 pub fn note_answer(status: StatusCode, ctx: &Context) {
     let (Some(chosen), Some(route)) = (&ctx.chosen, &ctx.route) else { return };
-    if status == StatusCode::BAD_GATEWAY {
-        route.upstream.failed(chosen, ctx.now());
-    } else {
-        chosen.serves();
+    match status {
+        StatusCode::BAD_GATEWAY => route.upstream.failed(chosen, ctx.now()),
+        StatusCode::SWITCHING_PROTOCOLS => chosen.serves(),
+        _ => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! The routes and upstreams in force. A reload puts a new [`Routing`] in place of the old one at once; requests that
 //! run keep the one that they began with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +85,11 @@ impl Routing {
         };
         let upstreams: BTreeMap<String, Arc<Upstream>> = config.upstreams.iter().map(make).collect();
         let labels: Vec<String> = config.routes.iter().map(routes::label).collect();
-        let numbers = store.route_numbers(&labels)?;
+        // Those that are known need no store, which may be failing.
+        let numbers = match before.and_then(|before| before.numbers(&labels)) {
+            Some(numbers) => numbers,
+            None => store.route_numbers(&labels)?,
+        };
         let trusted_proxies: Arc<[IpNet]> = config.gateway.trusted_proxies.as_slice().into();
         let mut made = Vec::with_capacity(config.routes.len());
         for ((route, label), number) in config.routes.iter().zip(&labels).zip(numbers) {
@@ -110,6 +114,13 @@ impl Routing {
             trusted_proxies,
             access_log: config.log.access,
         })
+    }
+
+    /// The numbers of these routes, where it has all of them.
+    fn numbers(&self, labels: &[String]) -> Option<Vec<u16>> {
+        let known: HashMap<&str, u16> =
+            self.routes.iter().map(|route| (&*route.policy.label, route.policy.number)).collect();
+        labels.iter().map(|label| known.get(label.as_str()).copied()).collect()
     }
 
     /// Looks up the names of all targets, for a while: those that take longer are looked up again later.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, DeadPort, Fixture, Gateway, Script, Stopwatch, eventually, head_of};
+use crate::support::{Client, DeadPort, Fixture, Gateway, Script, Stopwatch, Wire, eventually, head_of};
 
 /// A target that answers its checks and its requests with what it is told to, one request a connection.
 struct Sick {
@@ -160,6 +160,47 @@ fn requests_that_fail_in_a_row_eject_a_target_and_it_comes_back_slowly() {
     }
 }
 
+/// Whatever a target does in the place of an answer, it is soon left alone, and only what it got is lost.
+#[test]
+fn targets_that_hang_answer_rubbish_or_die_in_the_middle_are_ejected() {
+    let forms: [(&str, &[u8], u16); 4] = [
+        ("hangs", b"", 504),
+        ("rubbish", b"this is not HTTP\r\n\r\n", 502),
+        ("dies in the middle", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", 0),
+        ("dies between chunks", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n", 0),
+    ];
+    for (form, bytes, expected) in forms {
+        let served = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&served);
+        let sick = Script::start(move |mut stream| {
+            if head_of(&mut stream).is_empty() {
+                return;
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            stream.write_all(bytes).unwrap();
+            if bytes.is_empty() {
+                std::thread::sleep(Duration::from_secs(2));
+            }
+        });
+        let well = Sick::start();
+        let settings = "response_timeout = \"100ms\"\nejection = { failures = 3, time = \"1h\" }";
+        let (_fixture, gateway) = gateway(&[sick.address, well.address()], settings);
+        let mut bad = Vec::new();
+        for _ in 0..20 {
+            let mut wire = Wire::open(gateway.address);
+            wire.send("GET /v1/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            let all = String::from_utf8_lossy(&wire.rest()).into_owned();
+            if !all.ends_with("ok") {
+                bad.push(all[9..12].parse::<u16>().unwrap());
+            }
+        }
+        assert_eq!((bad.len(), served.load(Ordering::SeqCst)), (3, 3), "{form}: {bad:?}");
+        let expected = if expected == 0 { 200 } else { expected };
+        assert_eq!(bad, [expected; 3], "{form}: what began is cut, and the rest has its code");
+        assert_eq!(standing(&gateway, sick.address), "ejected", "{form}");
+    }
+}
+
 #[test]
 fn failures_alone_never_eject_the_last_target() {
     let sick = Sick::start();
@@ -197,8 +238,8 @@ fn each_address_of_a_name_gets_its_share() {
 #[test]
 fn checks_go_on_at_their_pace_and_end_with_the_gateway() {
     let one = Sick::start();
-    let (_fixture, gateway) = gateway(&[one.address()], CHECKS);
     let watch = Stopwatch::start();
+    let (_fixture, gateway) = gateway(&[one.address()], CHECKS);
     eventually("it is checked", || one.checked.load(Ordering::SeqCst) >= 5);
     assert!(watch.elapsed() >= Duration::from_millis(300), "five checks came at once");
     gateway.stop();

@@ -209,6 +209,7 @@ fn an_upstream_that_stays_as_it_is_keeps_its_connections_and_health_and_one_that
     // Another setting of it, and what its checks found stays.
     world.reloaded(&world.text.replace(health, &format!("{health}\nkeepalive = 7")));
     assert_eq!(client.get("/dead/x", "").code(), "no_healthy_upstream");
+    assert!(metrics().contains(dead), "its series goes on");
     let (gone, _) = world.text.split_once("[[routes]]\npath = \"/dead\"").unwrap();
     world.reloaded(&gone.replace(&format!("[upstreams.dead]\ntargets = [\"127.0.0.1:1\"]\n{health}\n"), ""));
     assert!(!metrics().contains("127.0.0.1:1\""), "{}", metrics());

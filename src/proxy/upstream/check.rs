@@ -7,6 +7,7 @@ use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -15,6 +16,8 @@ use super::{Target, Traffic, Upstream};
 use crate::clock::Clock;
 use crate::config::Health;
 
+/// Checks that run at once, of all upstreams: names may have many addresses.
+static AT_ONCE: Semaphore = Semaphore::const_new(256);
 /// Informational answers that are passed over.
 const MAX_INFORMATIONAL: usize = 8;
 /// How the checks name themselves.
@@ -29,6 +32,8 @@ pub async fn check_all(upstream: &Arc<Upstream>, connector: &Arc<Connector>, clo
             let (upstream, connector, health) = (Arc::clone(upstream), Arc::clone(connector), health.clone());
             let (target, endpoint, clock) = (Arc::clone(target), Arc::clone(endpoint), Arc::clone(clock));
             checks.spawn(async move {
+                // The semaphore is never closed.
+                let _place = AT_ONCE.acquire().await;
                 let asked = timeout(health.timeout, ask(&upstream, &connector, &endpoint, &health));
                 let result = asked.await.unwrap_or_else(|_| Err("no answer in time".into()));
                 let check = if result.is_ok() { Check::Passed } else { Check::Failed };
@@ -96,10 +101,18 @@ fn request(
     session: &HttpSession,
 ) -> pingora::Result<RequestHeader> {
     let mut head = RequestHeader::build("GET", health.path.as_bytes(), None)?;
-    match &upstream.host {
-        Some(host) => head.insert_header(HOST, host.clone())?,
-        None => head.insert_header(HOST, peer._address.to_string())?,
+    let host = match &upstream.config.host {
+        Some(host) => host.clone(),
+        None => peer._address.to_string(),
+    };
+    if matches!(session, HttpSession::H2(_)) {
+        // HTTP/2 has scheme and authority of its own, which are those of the target.
+        let scheme = if peer.is_tls() { "https" } else { "http" };
+        if let Ok(uri) = format!("{scheme}://{host}{}", health.path).parse() {
+            head.set_uri(uri);
+        }
     }
+    head.insert_header(HOST, host)?;
     head.insert_header(USER_AGENT, AGENT)?;
     if matches!(session, HttpSession::H1(_)) {
         head.insert_header(CONNECTION, "close")?;

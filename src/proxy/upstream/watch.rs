@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Upstream, check};
+use super::{Target, Upstream, check};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::proxy::routing::Routing;
@@ -62,11 +62,8 @@ impl Watch {
             let one = match before.remove(name) {
                 Some(one) if same => one,
                 earlier => {
-                    if let Some(earlier) = earlier {
-                        self.forget(&earlier.upstream);
-                    }
-                    for target in &upstream.targets {
-                        target.publish();
+                    if let Some(earlier) = &earlier {
+                        self.forget(&earlier.upstream, Some(upstream));
                     }
                     self.start(upstream)
                 }
@@ -74,7 +71,7 @@ impl Watch {
             watched.insert(name.clone(), one);
         }
         for gone in before.values() {
-            self.forget(&gone.upstream);
+            self.forget(&gone.upstream, None);
         }
     }
 
@@ -83,8 +80,12 @@ impl Watch {
         self.watched.lock().clear();
     }
 
-    fn forget(&self, upstream: &Upstream) {
-        for target in &upstream.targets {
+    /// Ends the series of targets that the `later` upstream of this name has not.
+    fn forget(&self, upstream: &Upstream, later: Option<&Arc<Upstream>>) {
+        let stays = |target: &Target| {
+            later.is_some_and(|later| later.targets.iter().any(|one| one.address == target.address))
+        };
+        for target in upstream.targets.iter().filter(|target| !stays(target)) {
             self.metrics.forget_target(&upstream.name, &target.address);
         }
     }

@@ -132,3 +132,28 @@ fn a_start_on_a_full_disk_says_so_and_calls_nothing_damaged() {
         "and it starts where there is room"
     );
 }
+
+/// A reload that cannot be written into the audit log is none by call; who may signal the process may do more than that.
+#[test]
+fn while_the_store_fails_a_reload_by_call_is_refused_and_one_by_signal_takes_force() {
+    let fixture = Fixture::new();
+    let config = config_file(&fixture);
+    let server = start(&config);
+    let (_, secret) = server.admin.key(&json!({}));
+    let text = std::fs::read_to_string(&config).unwrap();
+    // Of a route that the store knows: a new one needs a number in its ledger.
+    std::fs::write(&config, text.replace("upstream = \"api\"", "upstream = \"api\"\naccess = \"public\""))
+        .unwrap();
+    let mut client = Client::new(server.address);
+    let status = |client: &mut Client| client.get("/v1/x", "unknown-secret-0123456789").status;
+    fill(&server);
+    let answer = server.admin.post("/api/v1/reload", &json!({}));
+    assert_eq!((answer.status, answer.code().as_str()), (503, "store_unavailable"));
+    assert_eq!(status(&mut client), 401, "nothing of it is in force");
+    server.process.signal(Signal::HUP);
+    eventually("the file is in force", || status(&mut client) == 200);
+    empty(&server);
+    eventually("it heals", || server.admin.get("/readyz").json().get("degraded").is_none());
+    assert_eq!(server.admin.post("/api/v1/reload", &json!({})).status, 200);
+    assert_eq!(client.get("/v1/x", &secret).status, 200);
+}
