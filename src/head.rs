@@ -7,6 +7,7 @@
 //! Deliberately absent: keep-alive and upgrades (the server's matter), the size of the head (the reader's), the
 //! meaning of the path (`routes::target`).
 
+mod absolute;
 mod fault;
 mod fields;
 pub mod http2;
@@ -18,6 +19,7 @@ use std::ops::Range;
 use http::Method;
 use memchr::{memchr, memchr_iter};
 
+pub use absolute::to_origin_form;
 pub use fault::{FaultKind, HeadFault};
 pub use fields::{MAX_CONNECTION_OPTIONS, MAX_FIELDS};
 

@@ -246,6 +246,11 @@ impl Connections {
         if buffer[..end] == self.probe[..] {
             return Incoming::Probe;
         }
+        let mut end = end;
+        if let Some(other) = head::to_origin_form(&buffer) {
+            end = end + other.len() - buffer.len();
+            buffer = other;
+        }
         match head::check(&buffer[..end]) {
             Ok(_) if head::field_count(&buffer[..end]) > self.bounds.max_fields => {
                 Incoming::Refused(Denial::TooManyHeaders(self.bounds.max_fields))

@@ -156,9 +156,11 @@ fn bytes_that_servers_cut_or_change_are_refused() {
 fn targets_in_other_forms_are_refused() {
     let world = World::new("");
     world.refuses(&[
-        "http://a/v1/x",
+        "http://b/v1/x",
         "http://internal.test/v1/x",
-        "https://a/v1/x",
+        "http://a:80/v1/x",
+        "http://x@a/v1/x",
+        "https://b/v1/x",
         "http:/v1/x",
         "http:///v1/x",
         "ftp://a/v1/x",
@@ -176,6 +178,20 @@ fn targets_in_other_forms_are_refused() {
     for line in ["OPTIONS *", "CONNECT a:443", "GET", "OPTIONS"] {
         let request = format!("{line} HTTP/1.1\r\nhost: a\r\n\r\n");
         assert_eq!(world.judge(request.as_bytes()), ("bad_request".to_owned(), None), "{line}");
+    }
+}
+
+#[test]
+fn a_target_that_names_its_own_host_is_judged_and_forwarded_as_if_it_did_not() {
+    let world = World::new("");
+    let forwarded = |target: &str| ("200".to_owned(), Some(target.to_owned()));
+    assert_eq!(world.judge_target("http://a/v1/x?y", "a"), forwarded("/v1/x?y"));
+    assert_eq!(world.judge_target("HTTPS://A/v1/x", "a"), forwarded("/v1/x"));
+    assert_eq!(world.judge_target("http://a/v1/admin", "a"), ("insufficient_scope".to_owned(), None));
+    for target in
+        ["http://a//v1/admin", "http://a/v1/../v1/admin", "http://a/v1\\admin", "http://a/http://a/v1/x#"]
+    {
+        assert_eq!(world.judge_target(target, "a"), ("bad_request".to_owned(), None), "{target}");
     }
 }
 

@@ -247,7 +247,7 @@ fn the_commented_tables_name_fields_that_there_are() {
         "private_key = ",
         "client_ca = ",
         "proxy_protocol = ",
-        "client_certificate = ",
+        "client_certificate = \"required\"",
     ];
     let tls = tls.iter().fold(DEFAULTS.to_owned(), |text, line| text.replace(&format!("# {line}"), line));
     let faults = faults(&format!("{tls}{MINIMAL}"));
