@@ -10,6 +10,7 @@ mod recorder;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -58,12 +59,13 @@ impl World {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let _ = stream.read_to_end(&mut answer);
         let arrived = self.recorder.take();
-        let mut rest = sent;
-        for (number, one) in arrived.iter().enumerate() {
-            if number > 0 {
-                rest = after_bodyless(rest).ok_or_else(|| format!("{} requests arrived", arrived.len()))?;
-            }
-            self.judge(rest, one).map_err(|fault| format!("{fault}: {one:?}"))?;
+        // Each is one of those that were sent, in their order; those between them were refused.
+        let mut rest = Some(sent);
+        for one in &arrived {
+            let mut fault = format!("{} requests arrived", arrived.len());
+            let found = iter::successors(rest, |rest| after_bodyless(rest))
+                .find(|sent| self.judge(sent, one).map_err(|why| fault = format!("{why}: {one:?}")).is_ok());
+            rest = after_bodyless(found.ok_or(fault)?);
         }
         Ok(arrived.into_iter().next())
     }
