@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::json;
 
-use crate::support::{DeadPort, Fixture, GrpcUpstream, H2, block, send, whole};
+use crate::support::{Authority, DeadPort, Fixture, GrpcUpstream, H2, block, eventually, send, whole};
 
 fn fixture(upstream: &str, more: &str) -> Fixture {
     Fixture::with(&format!(
@@ -58,6 +58,49 @@ fn a_unary_call_has_its_answer_and_its_trailers() {
     assert_eq!(head.uri().authority().map(http::uri::Authority::as_str), Some("localhost"));
     assert_eq!(head.headers().get("host"), None);
     assert_eq!(head.uri().path(), "/pkg.Service/Echo");
+}
+
+#[test]
+fn over_tls_an_upstream_is_asked_by_alpn() {
+    let authority = Authority::new();
+    let upstream = GrpcUpstream::start_secured(&authority.issue(&["api.test"]));
+    let more = "tls = true\nhost = \"api.test\"\nca = \"ca.pem\"";
+    let fixture = fixture(&upstream.address.to_string(), more);
+    std::fs::write(fixture.folder.path().join("ca.pem"), &authority.pem).unwrap();
+    let gateway = fixture.start();
+    let (_, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        let (answer, mut sending) =
+            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        sending.send_data(message("question"), true).unwrap();
+        let answer = whole(answer.await.unwrap()).await.unwrap();
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    });
+    let head = upstream.heads().pop().unwrap();
+    assert_eq!(head.uri().scheme_str(), Some("https"));
+    assert_eq!(head.uri().authority().map(http::uri::Authority::as_str), Some("api.test"));
+}
+
+#[test]
+fn health_checks_speak_http2_where_the_upstream_does() {
+    let upstream = GrpcUpstream::start();
+    let more = "health = { path = \"/healthz\", interval = \"100ms\" }";
+    let fixture = fixture(&upstream.address.to_string(), more);
+    let gateway = fixture.start();
+    let (_, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    let checked = || upstream.heads().iter().filter(|head| head.uri().path() == "/healthz").count();
+    eventually("it is checked again and again", || checked() > 3);
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        let (answer, mut sending) =
+            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        sending.send_data(message("question"), true).unwrap();
+        let answer = whole(answer.await.unwrap()).await.unwrap();
+        assert_eq!(answer.trailers.expect("it is healthy")["grpc-status"], "0");
+    });
 }
 
 #[test]

@@ -11,8 +11,13 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio_rustls::TlsAcceptor;
 
 /// The upstream. It runs until the process ends.
 pub struct GrpcUpstream {
@@ -21,7 +26,27 @@ pub struct GrpcUpstream {
 }
 
 impl GrpcUpstream {
+    /// Without TLS, for clients with prior knowledge.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Over TLS, with this certificate and key (PEM), where clients ask for it by ALPN.
+    pub fn start_secured((certificate, key): &(String, String)) -> Self {
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -30,7 +55,18 @@ impl GrpcUpstream {
         thread::spawn(move || {
             runtime.block_on(async move {
                 while let Ok((socket, _)) = listener.accept().await {
-                    tokio::spawn(connection(socket, Arc::clone(&seen)));
+                    let (tls, seen) = (tls.clone(), Arc::clone(&seen));
+                    tokio::spawn(async move {
+                        match tls {
+                            None => connection(socket, seen).await,
+                            // A client that does not trust it goes away.
+                            Some(tls) => {
+                                if let Ok(stream) = tls.accept(socket).await {
+                                    connection(stream, seen).await;
+                                }
+                            }
+                        }
+                    });
                 }
             });
         });
@@ -43,7 +79,7 @@ impl GrpcUpstream {
     }
 }
 
-async fn connection(socket: tokio::net::TcpStream, seen: Arc<Mutex<Vec<Request<()>>>>) {
+async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin, seen: Arc<Mutex<Vec<Request<()>>>>) {
     let Ok(mut connection) = h2::server::handshake(socket).await else { return };
     while let Some(Ok((request, answer))) = connection.accept().await {
         let (head, body) = request.into_parts();
