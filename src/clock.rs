@@ -61,7 +61,7 @@ impl Timestamp {
 
     /// Reads RFC 3339 (`2026-11-21T13:00:00Z`, any offset). `None` for anything else, and before 1970.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        let at: jiff::Timestamp = text.parse().ok()?;
+        let at: jiff::Timestamp = text.parse().ok().or_else(|| last_days(text))?;
         u64::try_from(at.as_millisecond()).ok().map(Self::from_millis)
     }
 
@@ -77,6 +77,15 @@ impl Timestamp {
     pub fn to_http_date(self) -> String {
         self.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
+}
+
+/// The last days of the year 9999, by which people mean never: jiff's time ends two days before the year does, and any
+/// later moment is taken for that end.
+fn last_days(text: &str) -> Option<jiff::Timestamp> {
+    let rest = text.strip_prefix("9999-12-3")?;
+    // The same moment a year earlier tells whether it is a time at all.
+    format!("9998-12-3{rest}").parse::<jiff::Timestamp>().ok()?;
+    Some(jiff::Timestamp::MAX)
 }
 
 /// RFC 3339 in UTC with milliseconds where there are any.
@@ -202,5 +211,19 @@ mod tests {
         assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
         assert_eq!(Timestamp::parse_rfc3339("1960-01-01T00:00:00Z"), None);
         assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-30T21:59:59.999Z");
+    }
+
+    #[test]
+    fn the_end_of_the_last_year_is_the_end_of_time() {
+        for never in ["9999-12-31T23:59:59Z", "9999-12-31T00:00:00.5Z", "9999-12-30T23:00:00+00:00"] {
+            assert_eq!(
+                Timestamp::parse_rfc3339(never).unwrap().to_string(),
+                "9999-12-30T21:59:59.999Z",
+                "{never}"
+            );
+        }
+        for bad in ["9999-12-32T00:00:00Z", "9999-12-31", "9999-12-31T25:00:00Z", "99999-12-31T00:00:00Z"] {
+            assert_eq!(Timestamp::parse_rfc3339(bad), None, "{bad}");
+        }
     }
 }

@@ -54,6 +54,7 @@ impl Hosts {
             return true;
         }
         name == "localhost"
+            || name.ends_with(".localhost")
             // A name without a dot is none that a stranger could register.
             || (names.is_empty() && !bare.contains(['.', ':']))
             || names.iter().any(|pattern| match pattern {
