@@ -59,13 +59,18 @@ impl World {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let _ = stream.read_to_end(&mut answer);
         let arrived = self.recorder.take();
-        // Each is one of those that were sent, in their order; those between them were refused.
-        let mut rest = Some(sent);
+        // Each is another one of those that were sent; the others were refused. The recorder's order is not theirs.
+        let mut left: Vec<&[u8]> = iter::successors(Some(sent), |rest| after_bodyless(rest)).collect();
         for one in &arrived {
-            let mut fault = format!("{} requests arrived", arrived.len());
-            let found = iter::successors(rest, |rest| after_bodyless(rest))
-                .find(|sent| self.judge(sent, one).map_err(|why| fault = format!("{why}: {one:?}")).is_ok());
-            rest = after_bodyless(found.ok_or(fault)?);
+            let mut faults = vec![format!("{} requests arrived", arrived.len())];
+            let found = left.iter().position(|sent| match self.judge(sent, one) {
+                Ok(()) => true,
+                Err(why) => {
+                    faults.push(format!("{why}: {one:?}"));
+                    false
+                }
+            });
+            left.remove(found.ok_or_else(|| faults.join("\n"))?);
         }
         Ok(arrived.into_iter().next())
     }
@@ -103,6 +108,10 @@ impl World {
             "open" => key.is_none(),
             _ => false,
         };
+        let credentials = head.fields.iter().filter(|(name, _)| name == "authorization").count();
+        if credentials > 1 && route != "open" {
+            return Err("two credentials arrived".into());
+        }
         if !allowed {
             return Err(format!("key {key:?} on the route {route:?}"));
         }
