@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use crate::clock::Monotonic;
 use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
-use crate::key::{Key, KeyId};
+use crate::key::Key;
 use entry::RightsSpec;
 
 /// Shards of the map: a growing shard is locked while it grows, so many small ones keep that short.
@@ -242,15 +242,4 @@ pub fn count_by_status(
     let mut counts = HashMap::new();
     snapshot.for_each(|entry| *counts.entry(entry.status(now)).or_insert(0) += 1);
     counts
-}
-
-/// Finds an entry by its key ID. It walks the keys: for tests and rare diagnosis only.
-pub fn find_by_id(snapshot: &Snapshot, id: KeyId) -> Option<Arc<Entry>> {
-    let mut found = None;
-    snapshot.for_each(|entry| {
-        if entry.id == id {
-            found = Some(Arc::clone(entry));
-        }
-    });
-    found
 }

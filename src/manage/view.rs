@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::profile;
 use crate::clock::Timestamp;
 use crate::key::{Key, SecretVersion};
-use crate::store::{Tombstone, Totals};
+use crate::store::Totals;
 
 /// A key with what is needed to show it.
 #[derive(Debug, Clone)]
@@ -116,14 +116,4 @@ fn facts(key: &Key, now: Timestamp) -> Map<String, Value> {
         out.insert("revoked_reason".into(), json!(reason));
     }
     out
-}
-
-/// What is left of a deleted key, as JSON.
-pub fn tombstone_json(stone: &Tombstone) -> Value {
-    json!({
-        "id": stone.id.to_string(),
-        "name": stone.name,
-        "owner": stone.owner,
-        "deleted_at": stone.deleted_at.to_string(),
-    })
 }

@@ -11,7 +11,7 @@ use super::group::{Grant, OwnerCell, RoleCell};
 use crate::clock::Timestamp;
 use crate::key::quota::QuotaSpec;
 use crate::key::scope::Scope;
-use crate::key::{Key, KeyId, RateSpec, Status, Superseded, Switch, VersionState};
+use crate::key::{Key, KeyId, RateSpec, Status, Superseded, Switch};
 use crate::limit::{Cells, InFlight, Rate};
 
 /// Never, as a time.
@@ -79,11 +79,6 @@ impl Entry {
     /// Whether it matters who uses which of its secrets: one was rotated away, and its grace runs or ended lately.
     pub fn is_rotating(&self, now: Timestamp) -> bool {
         self.superseded.iter().any(|(_, end)| now < end.not_after.plus(WATCHED_AFTER_GRACE))
-    }
-
-    /// Where the version stands at `now`.
-    pub fn version_state(&self, version: u32, now: Timestamp) -> VersionState {
-        self.superseded(version).map_or(VersionState::Active, |end| end.state(now))
     }
 }
 
