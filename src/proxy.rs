@@ -40,8 +40,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use crate::admission::denial::Denial;
 use crate::admission::{self, Judge, Moment, Passage, Refusal};
 use crate::clock::Clock;
-use crate::config::{AccessLog, ErrorFormat};
-use crate::key::redact::redacted;
+use crate::config::ErrorFormat;
 use crate::limit::Standing;
 use crate::lines::Lines;
 use crate::metrics::bounds::Bound;
@@ -94,9 +93,7 @@ impl KeyedProxy {
         let head = session.req_header();
         let bad = |detail: &'static str| Denial::BadRequest(detail.into());
         let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
-        if ctx.access_log == AccessLog::On {
-            ctx.line.1 = redacted(&String::from_utf8_lossy(target.path())).into_owned();
-        }
+        ctx.note_path(target.path());
         let routing = self.0.routing.load();
         let route = request::route(&routing, &head.headers, &target, &head.method)?;
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };

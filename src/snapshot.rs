@@ -21,9 +21,9 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use crate::clock::Monotonic;
+use crate::key::Key;
 use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
-use crate::key::Key;
 use entry::RightsSpec;
 
 /// Shards of the map: a growing shard is locked while it grows, so many small ones keep that short.

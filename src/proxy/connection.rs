@@ -30,11 +30,12 @@ use super::client::serving;
 use super::context::Context;
 use super::http2::{self, Arrival, PREFACE};
 use super::pace::measured;
+use super::reply::Reply;
 use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
 use crate::config::http2::{Cleartext, Http2};
-use crate::head::{self, FaultKind, Framing};
+use crate::head::{self, FaultKind, Framing, HeadFault};
 use crate::metrics::bounds::Bound;
 use crate::request_id;
 
@@ -207,8 +208,9 @@ impl Connections {
         }
         let speaks_http2 = turn != Turn::Later && self.bounds.http2.cleartext == Cleartext::PriorKnowledge;
         match timeout(left, self.read_to_end(stream, &mut buffer)).await {
-            Ok(None) if speaks_http2 && buffer.starts_with(PREFACE_HEAD) => Incoming::Preface(buffer),
-            Ok(incoming) => incoming.unwrap_or_else(|| self.check(buffer, ahead)),
+            Ok(Ok(_)) if speaks_http2 && buffer.starts_with(PREFACE_HEAD) => Incoming::Preface(buffer),
+            Ok(Ok(end)) => self.check(buffer, end, ahead),
+            Ok(Err(incoming)) => incoming,
             Err(_) if buffer.is_empty() => {
                 self.hit(Bound::HeaderTimeout);
                 Incoming::Nothing
@@ -217,8 +219,8 @@ impl Connections {
         }
     }
 
-    /// Reads until the head's end is in the buffer (`None`), or until it is clear that it never will be.
-    async fn read_to_end(&self, stream: &mut Stream, buffer: &mut BytesMut) -> Option<Incoming> {
+    /// Reads until the head's end is in the buffer, and says where; or until it is clear that it never will be.
+    async fn read_to_end(&self, stream: &mut Stream, buffer: &mut BytesMut) -> Result<usize, Incoming> {
         let mut looked = 0;
         loop {
             // A server should pass over empty lines before a request (RFC 9112 section 2.2).
@@ -228,25 +230,23 @@ impl Connections {
             }
             let end = head::find_end(buffer, looked);
             if end.unwrap_or(buffer.len()) > self.bounds.max_head {
-                return Some(Incoming::Refused(Denial::HeaderTooLarge(self.bounds.max_head)));
+                return Err(Incoming::Refused(Denial::HeaderTooLarge(self.bounds.max_head)));
             }
-            if end.is_some() {
-                return None;
+            if let Some(end) = end {
+                return Ok(end);
             }
             looked = buffer.len();
             if !matches!(read_some(stream, buffer).await, Ok(1..)) {
-                return Some(Incoming::Nothing);
+                return Err(Incoming::Nothing);
             }
         }
     }
 
-    /// Judges a head that is there. What follows one without a body is the next request, and is put `ahead`.
-    fn check(&self, mut buffer: BytesMut, ahead: &mut BytesMut) -> Incoming {
-        let end = head::find_end(&buffer, 0).unwrap_or(buffer.len());
+    /// Judges a head that ends at `end`. What follows one without a body is the next request, and is put `ahead`.
+    fn check(&self, mut buffer: BytesMut, mut end: usize, ahead: &mut BytesMut) -> Incoming {
         if buffer[..end] == self.probe[..] {
             return Incoming::Probe;
         }
-        let mut end = end;
         if let Some(other) = head::to_origin_form(&buffer) {
             end = end + other.len() - buffer.len();
             buffer = other;
@@ -263,10 +263,15 @@ impl Connections {
                 }
                 Incoming::Head(buffer, framing)
             }
-            Err(fault) => Incoming::Refused(match fault.kind() {
-                FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
-                FaultKind::TooLarge => Denial::TooManyHeaders(self.bounds.max_fields),
-            }),
+            Err(fault) => Incoming::Refused(self.denial_of(fault)),
+        }
+    }
+
+    /// What a head that is not one clear request is refused with.
+    pub(super) fn denial_of(&self, fault: HeadFault) -> Denial {
+        match fault.kind() {
+            FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
+            FaultKind::TooLarge => Denial::TooManyHeaders(self.bounds.max_fields),
         }
     }
 
@@ -275,15 +280,26 @@ impl Connections {
         self.gateway.metrics.bounds.hit(bound);
     }
 
-    /// Answers bytes that are no request, counts them and closes the connection.
-    async fn refuse(&self, mut stream: Stream, peer: SocketAddr, denial: &Denial) {
+    /// The answer to what is not one clear request, in the form that `readable` brings it into. It is counted now,
+    /// before the client can see it.
+    pub(super) fn refusal(
+        &self,
+        peer: SocketAddr,
+        denial: &Denial,
+        readable: impl FnOnce(Reply) -> Reply,
+    ) -> Reply {
         bounds::count(&self.gateway.metrics, denial);
         let mut context = Context::new(Arc::clone(&self.gateway));
         context.request_id = request_id::new(context.received);
         context.address = Some(peer.ip().to_canonical());
-        let reply = reply::denied(denial, ErrorFormat::Problem, &context.request_id, &[]);
+        let reply = readable(reply::denied(denial, ErrorFormat::Problem, &context.request_id, &[]));
         context.ends(denial.outcome(), reply.status);
-        drop(context);
+        reply
+    }
+
+    /// Answers bytes that are no request, counts them and closes the connection.
+    async fn refuse(&self, mut stream: Stream, peer: SocketAddr, denial: &Denial) {
+        let reply = self.refusal(peer, denial, |reply| reply);
         if stream.write_all(&reply.to_http1()).await.is_ok() && stream.shutdown().await.is_ok() {
             linger(&mut stream).await;
         }

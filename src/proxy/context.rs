@@ -13,6 +13,7 @@ use super::{Gateway, reply};
 use crate::admission::{Passage, authorize};
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::AccessLog;
+use crate::key::redact::redacted;
 use crate::lines::Hold;
 use crate::metrics::NO_ROUTE;
 use crate::outcome::Outcome;
@@ -54,7 +55,7 @@ pub struct Context {
     outcome: Outcome,
     settled: Settled,
     /// Whether it gets a log line.
-    pub access_log: AccessLog,
+    access_log: AccessLog,
     /// Set where a revocation ended it.
     cut: Option<bool>,
 }
@@ -93,6 +94,13 @@ impl Context {
             outcome: Outcome::Allowed,
             settled: Settled::No,
             cut: None,
+        }
+    }
+
+    /// Notes its path for the log, if there is one.
+    pub fn note_path(&mut self, path: &[u8]) {
+        if self.access_log == AccessLog::On {
+            self.line.1 = redacted(&String::from_utf8_lossy(path)).into_owned();
         }
     }
 

@@ -15,9 +15,7 @@ use super::context::Context;
 use super::reply::{Field, Reply};
 use super::{KeyedProxy, request};
 use crate::admission::denial::Connection;
-use crate::config::AccessLog;
 use crate::config::cors::{Cors, Credentials, Origins};
-use crate::key::redact::redacted;
 use crate::routes::target::CheckedTarget;
 
 /// What the gateway itself says, for pages to read.
@@ -46,9 +44,7 @@ impl KeyedProxy {
         let routing = self.0.routing.load();
         let route = request::route(&routing, &head.headers, &target, &asked).ok()?;
         let reply = answer(route.cors.as_ref()?, &head.headers, &ctx.request_id);
-        if ctx.access_log == AccessLog::On {
-            ctx.line.1 = redacted(&String::from_utf8_lossy(target.path())).into_owned();
-        }
+        ctx.note_path(target.path());
         let peer = request::peer(session);
         ctx.address = Some(request::client_address(peer, &head.headers, &routing.trusted_proxies));
         ctx.route = Some(route);

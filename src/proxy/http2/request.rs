@@ -1,7 +1,6 @@
 //! A stream's request: checked, brought into the form that an HTTP/1.1 request has, or answered.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use http::header::{COOKIE, HOST};
 use http::{HeaderValue, Method, Uri, Version};
@@ -9,14 +8,10 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v2::server::HttpSession;
 use tokio::time::timeout;
 
-use crate::admission::denial::Denial;
-use crate::config::ErrorFormat;
-use crate::head::{FaultKind, HeadFault, http2};
+use crate::head::{HeadFault, http2};
 use crate::proxy::connection::{Connections, LINGER, LINGER_BYTES};
-use crate::proxy::context::Context;
+use crate::proxy::grpc;
 use crate::proxy::reply::Reply;
-use crate::proxy::{bounds, grpc, reply};
-use crate::request_id;
 
 /// Checks a request. From here on it has a target in origin-form and a `Host`, as if it had come in HTTP/1.1: one form
 /// to judge, and to forward.
@@ -46,18 +41,10 @@ fn join_cookies(head: &mut RequestHeader) {
 
 /// Answers what is not one clear request, and counts it.
 pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: SocketAddr, fault: HeadFault) {
-    let denial = match fault.kind() {
-        FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
-        FaultKind::TooLarge => Denial::TooManyHeaders(connections.bounds.max_fields),
-    };
-    bounds::count(&connections.gateway.metrics, &denial);
-    let mut context = Context::new(Arc::clone(&connections.gateway));
-    context.request_id = request_id::new(context.received);
-    context.address = Some(peer.ip().to_canonical());
-    let reply = reply::denied(&denial, ErrorFormat::Problem, &context.request_id, &[]);
-    let reply = grpc::readable(reply, &denial, &session.req_header().headers, Version::HTTP_2);
-    context.ends(denial.outcome(), reply.status);
-    drop(context);
+    let denial = connections.denial_of(fault);
+    let headers = &session.req_header().headers;
+    let reply =
+        connections.refusal(peer, &denial, |reply| grpc::readable(reply, &denial, headers, Version::HTTP_2));
     // A client that is gone misses nothing.
     if write(&mut session, reply).await.is_ok() {
         linger(&mut session).await;
