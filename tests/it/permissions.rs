@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{Admin, Fixture, Gateway};
+use crate::support::{Admin, Fixture, Gateway, PERMISSIONS};
 
 /// What each operation needs. The document must say the same, and the gateway must do it.
 const NEEDED: [(&str, &str); 33] = [
@@ -44,25 +44,6 @@ const NEEDED: [(&str, &str); 33] = [
     ("verifyAudit", "api.audit.view"),
 ];
 
-const ALL: [&str; 16] = [
-    "api.key.create",
-    "api.key.update",
-    "api.key.delete",
-    "api.key.view",
-    "api.key.reveal",
-    "api.role.create",
-    "api.role.update",
-    "api.role.delete",
-    "api.role.view",
-    "api.owner.create",
-    "api.owner.update",
-    "api.owner.delete",
-    "api.owner.view",
-    "api.usage.view",
-    "api.audit.view",
-    "api.admin",
-];
-
 /// An operation that needs a permission.
 struct Operation {
     id: String,
@@ -99,20 +80,12 @@ fn operations(gateway: &Gateway) -> Vec<Operation> {
     found
 }
 
-fn token(gateway: &Gateway, terms: &Value) -> (String, Admin) {
-    let mut body = json!({"name": "test"});
-    body.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
-    let made = gateway.admin.post("/api/v1/admin-tokens", &body);
-    assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
-    let made = made.json();
-    let admin = Admin::new(gateway.admin.address, made["secret"].as_str().unwrap());
-    (made["admin_token"]["id"].as_str().unwrap().to_owned(), admin)
-}
-
 /// The operation's path, over something that was made for it.
 fn target(gateway: &Gateway, operation: &Operation, owner: &str) -> String {
     if operation.path.starts_with("/api/v1/admin-tokens/") {
-        return operation.path.replace("{id}", &token(gateway, &json!({"permissions": ["api.key.view"]})).0);
+        return operation
+            .path
+            .replace("{id}", &gateway.admin.token(&json!({"permissions": ["api.key.view"]})).0);
     }
     if operation.path.contains("{name}") {
         let list = operation.path.replace("/{name}", "");
@@ -135,9 +108,9 @@ fn each_operation_is_open_to_its_permission_and_to_no_other() {
     let said: BTreeMap<&str, &str> =
         operations.iter().map(|one| (one.id.as_str(), one.permission.as_str())).collect();
     assert_eq!(said, BTreeMap::from(NEEDED));
-    let tokens: Vec<(&str, Admin)> = ALL
+    let tokens: Vec<(&str, Admin)> = PERMISSIONS
         .into_iter()
-        .map(|permission| (permission, token(&gateway, &json!({"permissions": [permission]})).1))
+        .map(|permission| (permission, gateway.admin.token(&json!({"permissions": [permission]})).1))
         .collect();
     for operation in &operations {
         let path = target(&gateway, operation, "acme");
@@ -168,7 +141,7 @@ fn each_operation_is_open_to_its_permission_and_to_no_other() {
 fn a_token_without_a_permission_opens_the_document_alone() {
     let fixture = Fixture::new();
     let gateway = fixture.start();
-    let (_, reveal) = token(&gateway, &json!({"permissions": ["api.key.reveal"]}));
+    let (_, reveal) = gateway.admin.token(&json!({"permissions": ["api.key.reveal"]}));
     assert_eq!(reveal.get("/api/v1/openapi.json").status, 200);
     assert_eq!(reveal.get("/api/v1/keys").status, 403);
 }
@@ -177,7 +150,7 @@ fn a_token_without_a_permission_opens_the_document_alone() {
 fn for_a_token_of_one_owner_nothing_of_another_exists() {
     let fixture = Fixture::new();
     let gateway = fixture.start();
-    let (_, acme) = token(&gateway, &json!({"permissions": ["api.admin"], "owner": "acme"}));
+    let (_, acme) = gateway.admin.token(&json!({"permissions": ["api.admin"], "owner": "acme"}));
     gateway.admin.post("/api/v1/owners", &json!({"name": "acme"}));
     for operation in operations(&gateway) {
         let path = target(&gateway, &operation, "umbrella");

@@ -1,38 +1,8 @@
 //! Admin tokens: what each may do, whose keys it sees, and how it ends.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Admin, Fixture, Gateway};
-
-/// A token with these terms: its ID and a caller that uses it.
-fn token(gateway: &Gateway, terms: &Value) -> (String, Admin) {
-    let mut body = json!({"name": "test", "permissions": ["api.admin"]});
-    body.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
-    let made = gateway.admin.post("/api/v1/admin-tokens", &body);
-    assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
-    let made = made.json();
-    let admin = Admin::new(gateway.admin.address, made["secret"].as_str().unwrap());
-    (made["admin_token"]["id"].as_str().unwrap().to_owned(), admin)
-}
-
-const ALL: [&str; 16] = [
-    "api.key.create",
-    "api.key.update",
-    "api.key.delete",
-    "api.key.view",
-    "api.key.reveal",
-    "api.role.create",
-    "api.role.update",
-    "api.role.delete",
-    "api.role.view",
-    "api.owner.create",
-    "api.owner.update",
-    "api.owner.delete",
-    "api.owner.view",
-    "api.usage.view",
-    "api.audit.view",
-    "api.admin",
-];
+use crate::support::{Fixture, PERMISSIONS};
 
 #[test]
 fn each_permission_opens_its_own_operations_and_no_other() {
@@ -67,8 +37,8 @@ fn each_permission_opens_its_own_operations_and_no_other() {
         ("GET", "/api/v1/admin-tokens".into(), "api.admin"),
         ("POST", "/api/v1/admin-tokens".into(), "api.admin"),
     ];
-    for permission in ALL {
-        let (_, admin) = token(&gateway, &json!({"permissions": [permission]}));
+    for permission in PERMISSIONS {
+        let (_, admin) = gateway.admin.token(&json!({"permissions": [permission]}));
         for (method, path, needed) in operations.iter().filter(|(_, _, needed)| *needed != "none") {
             let answer = admin.call(method, path, &[], if *method == "GET" { "" } else { "{}" });
             let allowed = permission == *needed || permission == "api.admin";
@@ -81,11 +51,11 @@ fn each_permission_opens_its_own_operations_and_no_other() {
         ("api.role.delete", "/api/v1/roles/r".into()),
         ("api.owner.delete", "/api/v1/owners/o".into()),
     ] {
-        for other in ALL.iter().filter(|other| **other != permission && **other != "api.admin") {
-            let (_, admin) = token(&gateway, &json!({"permissions": [other]}));
+        for other in PERMISSIONS.iter().filter(|other| **other != permission && **other != "api.admin") {
+            let (_, admin) = gateway.admin.token(&json!({"permissions": [other]}));
             assert_eq!(admin.call("DELETE", &path, &[], "").status, 403, "{other}: DELETE {path}");
         }
-        let (_, admin) = token(&gateway, &json!({"permissions": [permission]}));
+        let (_, admin) = gateway.admin.token(&json!({"permissions": [permission]}));
         assert_eq!(admin.call("DELETE", &path, &[], "").status, 204, "DELETE {path}");
     }
 }
@@ -95,7 +65,7 @@ fn a_token_of_one_owner_sees_and_changes_that_owners_keys_alone() {
     let fixture = Fixture::new();
     let gateway = fixture.start();
     let (theirs, _) = gateway.admin.key(&json!({"owner": "umbrella"}));
-    let (_, acme) = token(&gateway, &json!({"owner": "acme"}));
+    let (_, acme) = gateway.admin.token(&json!({"owner": "acme"}));
     let (own, _) = acme.key(&json!({}));
     assert_eq!(acme.show(&own)["owner"], "acme");
     let list = acme.get("/api/v1/keys").json();
@@ -126,7 +96,7 @@ fn a_token_of_one_owner_sees_and_changes_that_owners_keys_alone() {
 fn a_revoked_or_expired_token_opens_nothing_and_the_last_master_stays() {
     let fixture = Fixture::new();
     let gateway = fixture.start();
-    let (id, admin) = token(&gateway, &json!({"permissions": ["api.key.*"]}));
+    let (id, admin) = gateway.admin.token(&json!({"permissions": ["api.key.*"]}));
     assert_eq!(admin.get("/api/v1/keys").status, 200);
     let path = format!("/api/v1/admin-tokens/{id}");
     assert_eq!(gateway.admin.get(&path).json()["permissions"], json!(["api.key.*"]));
@@ -134,7 +104,7 @@ fn a_revoked_or_expired_token_opens_nothing_and_the_last_master_stays() {
     assert_eq!(admin.get("/api/v1/keys").status, 401);
     let master = "/api/v1/admin-tokens/admt_environment";
     assert_eq!(gateway.admin.call("DELETE", master, &[], "").status, 409);
-    let (_, other) = token(&gateway, &json!({}));
+    let (_, other) = gateway.admin.token(&json!({}));
     assert_eq!(other.call("DELETE", master, &[], "").status, 204);
     assert_eq!(gateway.admin.get("/api/v1/keys").status, 401);
     let list = other.get("/api/v1/admin-tokens");

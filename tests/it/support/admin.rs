@@ -6,6 +6,26 @@ use serde_json::{Value, json};
 
 use super::raw::{self, Answer};
 
+/// Every permission of an admin token.
+pub const PERMISSIONS: [&str; 16] = [
+    "api.key.create",
+    "api.key.update",
+    "api.key.delete",
+    "api.key.view",
+    "api.key.reveal",
+    "api.role.create",
+    "api.role.update",
+    "api.role.delete",
+    "api.role.view",
+    "api.owner.create",
+    "api.owner.update",
+    "api.owner.delete",
+    "api.owner.view",
+    "api.usage.view",
+    "api.audit.view",
+    "api.admin",
+];
+
 /// An admin caller.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -51,6 +71,17 @@ impl Admin {
         assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
         let body = answer.json();
         (body["key"]["id"].as_str().unwrap().to_owned(), body["secret"].as_str().unwrap().to_owned())
+    }
+
+    /// A new admin token with these terms, else one that may do everything: its ID and a caller that uses it.
+    pub fn token(&self, terms: &Value) -> (String, Self) {
+        let mut body = json!({"name": "test", "permissions": ["api.admin"]});
+        body.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
+        let made = self.post("/api/v1/admin-tokens", &body);
+        assert_eq!(made.status, 201, "{}", String::from_utf8_lossy(&made.body));
+        let made = made.json();
+        let admin = Self::new(self.address, made["secret"].as_str().unwrap());
+        (made["admin_token"]["id"].as_str().unwrap().to_owned(), admin)
     }
 
     /// The key as it is now.

@@ -13,7 +13,7 @@ mod upstream;
 mod wait;
 mod wire;
 
-pub use admin::Admin;
+pub use admin::{Admin, PERMISSIONS};
 pub use client::Client;
 pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
 pub use grpc::GrpcUpstream;
