@@ -205,7 +205,7 @@ impl ProxyHttp for KeyedProxy {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
         if session.was_upgraded() {
@@ -219,6 +219,10 @@ impl ProxyHttp for KeyedProxy {
             *body = None;
             return Err(Error::create(BODY_TOO_LARGE, ErrorSource::Downstream, None, None));
         }
+        pace::passes();
+        if end_of_stream {
+            pace::is_free();
+        }
         self.0.body.check(ctx.body_bytes)
     }
 
@@ -229,6 +233,7 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
     ) -> Result<()> {
         ctx.upstream_answers();
+        pace::is_free();
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }

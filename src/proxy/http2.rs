@@ -26,7 +26,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::connection::{Connections, Running};
 use super::context::Context;
-use super::panics;
+use super::pace::{self, Upload};
+use super::{grpc, panics};
 use crate::metrics::bounds::Bound;
 use crate::outcome::Outcome;
 use crate::request_id;
@@ -277,10 +278,18 @@ async fn serve_stream(
     }
     let open = connections.gateway.lines.open();
     let line = open.line();
+    let head = session.req_header();
+    let whole = session.is_body_done() || grpc::is_call(&head.headers);
+    let upload = if whole { Upload::Free } else { Upload::Awaited };
     let session = ServerSession::new_http2(session);
+    let work = line.serve(connections.proxy.process_new_http(session, &told));
     tokio::select! {
         biased;
         () = line.cut() => {}
-        _ = line.serve(connections.proxy.process_new_http(session, &told)) => {}
+        done = pace::stream(upload, connections.gateway.body.silence, work) => {
+            if done.is_none() {
+                connections.hit(Bound::BodyTimeout);
+            }
+        }
     }
 }
