@@ -87,12 +87,12 @@ lint: rust ## format and lints, warnings refused
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 
-bench: rust ## admission, the price of a request, a million keys; every figure again at the end
+bench: rust ## admission, the price of a request, a million keys, a crowd; every figure again at the end
 	@cargo build --release --locked --examples
 	mkdir -p $(dir $(FIGURES))
 	rm -f $(FIGURES)
 	PORTCULLIS_BENCH_FIGURES="$$PWD/$(FIGURES)" \
-	  cargo bench --locked --bench admission --bench proxy --bench million
+	  cargo bench --locked --bench admission --bench proxy --bench million --bench crowd
 	echo
 	echo "All figures ($(FIGURES)):"
 	cat $(FIGURES)

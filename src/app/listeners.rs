@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 
 use super::certificates::Certificates;
@@ -13,6 +13,10 @@ use crate::config::Preamble;
 use crate::config::listen::Listen;
 use crate::proxy::listener::Transport;
 use crate::proxy::socket::Listener;
+
+/// How many clients may connect before they are accepted: as many as the system lets wait (`net.core.somaxconn`), up to
+/// this. Who finds the queue full tries again a second later.
+const BACKLOG: u32 = 4096;
 
 /// The gateway's listeners, and where they are.
 pub(super) struct Listeners {
@@ -40,9 +44,11 @@ pub(super) fn bind_all(runtime: &Runtime, listen: &Listen) -> anyhow::Result<Lis
 pub(super) fn bind(runtime: &Runtime, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let _inside = runtime.enter();
     let listen = || -> io::Result<TcpListener> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener)
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A port whose last connections have not faded yet can be taken again.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
     };
     listen().with_context(|| {
         format!("cannot listen on {address}; free the port or choose another in the configuration")

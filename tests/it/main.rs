@@ -44,6 +44,7 @@ mod rotation;
 mod schema;
 mod smoke;
 mod sockets;
+mod storm;
 mod streaming;
 mod targets;
 mod tls;
