@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup rust build quickstart test lint bench
+.PHONY: help setup rust build quickstart test lint bench fuzz
 
 # What the build needs beside Rust: zlib-ng is built with cmake, and ring, mimalloc and zstd with a C compiler.
 PACKAGES := cmake gcc libc6-dev make
@@ -12,6 +12,8 @@ FIGURES := target/bench-figures.txt
 # What the test of the API runs with, in a place of its own.
 SCHEMATHESIS := target/schemathesis
 PINNED := tests/schemathesis/requirements.txt
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= head credential config admin records
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -96,3 +98,19 @@ bench: rust ## admission, the price of a request, a million keys, a crowd; every
 	echo
 	echo "All figures ($(FIGURES)):"
 	cat $(FIGURES)
+
+fuzz: rust ## each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
+	@if ! rustc +nightly --version >/dev/null 2>&1; then
+	  echo 'fuzz: a nightly toolchain is needed: rustup toolchain install nightly' >&2
+	  exit 1
+	fi
+	if ! cargo fuzz --version >/dev/null 2>&1; then
+	  echo 'fuzz: cargo-fuzz is needed: cargo install cargo-fuzz --locked' >&2
+	  exit 1
+	fi
+	for target in $(FUZZ_TARGETS); do
+	  mkdir -p fuzz/corpus-work/$$target
+	  options="-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=20 -rss_limit_mb=3000 -print_final_stats=1"
+	  if [ -f fuzz/dictionaries/$$target ]; then options="$$options -dict=fuzz/dictionaries/$$target"; fi
+	  cargo +nightly fuzz run $$target fuzz/corpus-work/$$target fuzz/corpus/$$target -- $$options
+	done

@@ -6,6 +6,8 @@
 
 pub mod audit;
 pub mod backup;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod groups;
 pub mod import;
 mod index;

@@ -19,6 +19,7 @@ mod credentials;
 mod cut;
 mod faults;
 mod forwarding;
+mod fuzz_corpora;
 mod groups;
 mod grpc;
 mod hardening;
