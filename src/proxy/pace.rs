@@ -74,7 +74,7 @@ async fn silent_for(silence: Duration) {
         sleep_until(end).await;
     }
     // It is not waited for any more.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The client was asked for bytes and has none yet.
