@@ -48,5 +48,6 @@ mod streaming;
 mod targets;
 mod tls;
 mod tokens;
+mod upgrade;
 mod upstream_tls;
 mod usage;
