@@ -1,5 +1,6 @@
 //! The composition root: the only place where the parts meet. `main`, quickstart and the tests all start here.
 
+mod activation;
 mod certificates;
 mod dry_run;
 mod listeners;
@@ -10,54 +11,40 @@ pub mod reload;
 pub mod reseal;
 mod restart;
 pub mod signals;
+mod start;
 mod tasks;
+pub mod upgrade;
 mod upstreams;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
-use pingora::proxy::http_proxy;
-use pingora::server::configuration::ServerConf;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, AdminState, Hosts};
-use crate::admission::Judge;
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, MasterKey, Store as StoreConfig};
 use crate::key::secret::SecretHasher;
 use crate::lines::Lines;
 use crate::manage::recover::{Vault, VaultError};
 use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
-use crate::metrics::{Metrics, NO_ROUTE};
-use crate::proxy::addresses::Addresses;
-use crate::proxy::bounds::BodyBounds;
-use crate::proxy::connection::{Bounds, Connections};
-use crate::proxy::listener;
-use crate::proxy::routing::Routing;
+use crate::metrics::Metrics;
 use crate::proxy::upstream::watch::Watch;
-use crate::proxy::{Gateway, KeyedProxy};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, Peppering};
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
+use crate::usage::predecessor::Predecessors;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
-use certificates::Certificates;
-use listeners::Listeners;
-use readiness::{Lacks, Readiness};
 use reload::Reloader;
-use signals::HangUps;
-use upstreams::Behind;
+use signals::{Ended, HangUps};
+pub use start::{build, build_from, build_with_clock};
+use upgrade::{Offer, State};
 
-/// Connections kept to upstreams in all: at least so many, and at most.
-const UPSTREAM_POOL: (usize, usize) = (1 << 10, 1 << 16);
 /// What the usage file is called beside the store.
 const USAGE_SUFFIX: &str = "usage";
 
@@ -91,10 +78,17 @@ impl Core {
     /// # Errors
     /// One line that names the file, the cause and the remedy.
     pub fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        Self::open_after(config, clock, Before::Nobody)
+    }
+
+    fn open_after(config: &Config, clock: Arc<dyn Clock>, before: Before) -> anyhow::Result<Self> {
         let StoreConfig::Redb { path } = &config.store;
         let hasher = SecretHasher::new(config.keys.pepper.as_ref().map(crate::config::Pepper::expose));
         let metrics = Arc::new(Metrics::new()?);
-        let mut store = EmbeddedStore::open(path, Peppering(&hasher))?;
+        let mut store = match before {
+            Before::Nobody => EmbeddedStore::open(path, Peppering(&hasher))?,
+            Before::HandsOver => EmbeddedStore::open_handed_over(path, Peppering(&hasher))?,
+        };
         let observed = Arc::clone(&metrics);
         store.observe_commits(Arc::clone(&clock), Box::new(move |took| observed.store_committed(took)));
         let store: Arc<dyn Store> = Arc::new(store);
@@ -108,9 +102,18 @@ impl Core {
         }
         tracing::debug!(counters = opened.recovered, damaged = opened.damaged, "usage file opened");
         let slab = Arc::new(slab);
-        let ledger = Arc::new(Ledger::new(Arc::clone(&slab), Arc::clone(&store), config.metrics.top_keys));
+        let predecessors = Predecessors::beside(&usage_path(path), store.store_id());
+        let counted_before = !predecessors.is_empty();
+        let series = config.metrics.top_keys;
+        let ledger = Arc::new(Ledger::new(Arc::clone(&slab), Arc::clone(&store), series, predecessors));
         ledger.recover()?;
+        ledger.inherit_quotas(clock.now());
         let quotas = Arc::new(Quotas::new(slab, clock.now()));
+        if before == Before::Nobody && counted_before {
+            // Whoever left them was cut off in the middle of an upgrade.
+            ledger.merge_predecessors(clock.now())?;
+            quotas.distrust();
+        }
         let snapshot = Arc::new(Snapshot::new());
         let callers = Arc::new(Callers::default());
         let lines = Arc::new(Lines::default());
@@ -133,6 +136,15 @@ impl Core {
         tracing::info!(keys, "keys loaded");
         Ok(Self { manage, store, snapshot, ledger, callers, lines, quotas, metrics, clock, hasher })
     }
+}
+
+/// Who had the store before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// Nobody, or one that ended, however it did.
+    Nobody,
+    /// One that still serves, and goes on if this one fails.
+    HandsOver,
 }
 
 /// Makes sure that the master key is the one that the store was sealed with.
@@ -167,8 +179,7 @@ pub struct App {
     pub core: Core,
     /// The first admin token, if it was made now: shown once.
     pub first_token: FirstToken,
-    shutdown: watch::Sender<bool>,
-    admin_shutdown: watch::Sender<bool>,
+    offer: Arc<Offer>,
     proxies: Runtime,
     admin: Runtime,
     accepting: Vec<JoinHandle<()>>,
@@ -178,180 +189,29 @@ pub struct App {
     reloader: Arc<Reloader>,
 }
 
-/// Builds and starts a gateway: every port is bound and every file open when this returns.
-///
-/// # Errors
-/// One line that names what cannot be had, why, and what to do.
-pub fn build(config: &Config, admin_token: Option<&str>) -> anyhow::Result<App> {
-    build_with_clock(config, admin_token, Arc::new(SystemClock::new()))
-}
-
-/// As [`build`], with a clock of the caller's.
-///
-/// # Errors
-/// As [`build`].
-pub fn build_with_clock(
-    config: &Config,
-    admin_token: Option<&str>,
-    clock: Arc<dyn Clock>,
-) -> anyhow::Result<App> {
-    let proxies = runtime("gateway", config.gateway.threads)?;
-    let admin = runtime("admin", 1)?;
-    let Listeners { all: mut listeners, addresses: gateway_addresses, sockets: gateway_sockets } =
-        listeners::bind_all(&proxies, &config.gateway.listen)?;
-    let certificates = Arc::new(Certificates::load(&config.gateway.tls)?);
-    let (secured, tls_addresses) = listeners::bind_secured(&proxies, &certificates)?;
-    listeners.extend(secured);
-    let admin_listener = listeners::bind(&admin, config.admin.listen)?;
-    let core = Core::open(config, clock)?;
-    let first_token = core.manage.ensure_first_token(admin_token)?;
-    let routing = Routing::new(config, None, &*core.store, &core.metrics)?;
-    proxies.block_on(routing.resolve());
-    let watch =
-        Arc::new(Watch::new(admin.handle().clone(), Arc::clone(&core.clock), Arc::clone(&core.metrics)));
-    watch.follow(&routing);
-    let gateway = Arc::new(new_gateway(config, &core, routing));
-    let connections = Arc::new(new_connections(config, &gateway));
-    let (shutdown, stopping) = watch::channel(false);
-    let (admin_shutdown, admin_stopping) = watch::channel(false);
-    let reloader =
-        Arc::new(Reloader::new(&core, &gateway, &watch, &certificates, proxies.handle().clone(), config));
-    let behind = Arc::new(Behind(Arc::clone(&gateway)));
-    let readiness = Readiness::new(
-        &gateway_addresses,
-        &tls_addresses,
-        gateway_sockets.clone(),
-        connections.probe.clone(),
-        stopping.clone(),
-        Arc::clone(&core.store),
-        Lacks { reloader: Arc::clone(&reloader), behind: Arc::clone(&behind) },
-    );
-    let admin_address = admin_listener.local_addr()?;
-    let state = admin_state(config, &core, &gateway, readiness, &reloader, behind);
-    let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
-    let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
-    let places = Arc::new(Semaphore::new(config.gateway.max_connections));
-    let grace = config.gateway.shutdown_grace;
-    let accepting = listeners
-        .into_iter()
-        .map(|(one, transport)| {
-            let (connections, places) = (connections.clone(), places.clone());
-            proxies.spawn(listener::accept(one, transport, connections, places, stopping.clone(), grace))
-        })
-        .collect();
-    let background =
-        tasks::Background::start(&admin, gateway, Arc::clone(&core.manage), Arc::clone(&certificates));
-    Ok(App {
-        gateway_addresses,
-        tls_addresses,
-        gateway_sockets,
-        admin_address,
-        core,
-        first_token,
-        shutdown,
-        admin_shutdown,
-        proxies,
-        admin,
-        accepting,
-        serving_admin,
-        background,
-        watch,
-        reloader,
-    })
-}
-
-fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
-}
-
-fn admin_state(
-    config: &Config,
-    core: &Core,
-    gateway: &Arc<Gateway>,
-    readiness: Readiness,
-    reloader: &Arc<Reloader>,
-    behind: Arc<Behind>,
-) -> AdminState {
-    AdminState {
-        manage: Arc::clone(&core.manage),
-        metrics: Arc::clone(&core.metrics),
-        metrics_access: config.admin.metrics,
-        readiness: Arc::new(readiness),
-        dry_run: Arc::new(dry_run::GatewayRules(Arc::clone(gateway))),
-        reload: Arc::clone(reloader) as Arc<dyn admin::control::Reload>,
-        upstreams: behind,
-        hosts: Hosts::of(&config.admin),
-        throttle: Arc::default(),
-    }
-}
-
-fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
-    let judge = Judge::new(
-        Arc::clone(&core.snapshot),
-        core.hasher.clone(),
-        Arc::clone(&core.quotas),
-        config.keys.prefix.clone(),
-    );
-    Gateway {
-        routing: ArcSwap::from_pointee(routing),
-        judge,
-        callers: Arc::clone(&core.callers),
-        lines: Arc::clone(&core.lines),
-        ledger: Arc::clone(&core.ledger),
-        no_route: core.metrics.route(NO_ROUTE),
-        metrics: Arc::clone(&core.metrics),
-        clock: Arc::clone(&core.clock),
-        body: BodyBounds {
-            silence: config.gateway.bounds.body_timeout,
-            rate: config.gateway.bounds.body_rate,
-            grace: config.gateway.bounds.body_grace,
-        },
-    }
-}
-
-fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
-    let pingora = ServerConf {
-        threads: config.gateway.threads,
-        upstream_keepalive_pool_size: upstream_pool(config),
-        ..ServerConf::default()
-    };
-    let proxy = http_proxy(&Arc::new(pingora), KeyedProxy(Arc::clone(gateway)));
-    Connections {
-        gateway: Arc::clone(gateway),
-        proxy: Arc::new(proxy),
-        bounds: Bounds {
-            max_head: config.gateway.max_request_header,
-            head_timeout: config.gateway.header_timeout,
-            idle_timeout: config.gateway.idle_timeout,
-            http2: config.gateway.http2,
-            max_fields: config.gateway.bounds.headers,
-            requests: config.gateway.bounds.requests,
-        },
-        addresses: Arc::new(Addresses::new(
-            config.gateway.bounds.connections_per_address,
-            config.gateway.trusted_proxies.clone(),
-        )),
-        probe: readiness::probe_head(),
-        running: 0.into(),
-    }
-}
-
-/// Room for the connections that each upstream may keep.
-fn upstream_pool(config: &Config) -> usize {
-    let of_one = |upstream: &crate::config::Upstream| {
-        upstream.targets.len().saturating_mul(usize::try_from(upstream.keepalive).unwrap_or(usize::MAX))
-    };
-    let wanted = config.upstreams.values().map(of_one).fold(0_usize, usize::saturating_add);
-    wanted.clamp(UPSTREAM_POOL.0, UPSTREAM_POOL.1)
-}
-
 impl App {
-    /// Runs until a signal says to stop; a hang-up reloads the configuration's file, one that came `early` too.
+    /// Runs until a signal says to stop, or a new process has taken over; a hang-up reloads the configuration's file, one
+    /// that came `early` too. To be ended by [`App::end`].
     ///
     /// # Errors
     /// The signals cannot be heard.
-    pub fn run_until_signal(&self, early: Option<&HangUps>) -> anyhow::Result<()> {
+    pub fn run_until_signal(&self, early: Option<&HangUps>) -> anyhow::Result<Ended> {
         signals::wait(self, early)
+    }
+
+    /// Ends as it was told to.
+    ///
+    /// # Errors
+    /// As [`App::stop`].
+    pub fn end(self, ended: Ended) -> anyhow::Result<()> {
+        match ended {
+            Ended::BySignal => self.stop(),
+            Ended::ByUpgrade => {
+                signals::stop_while_ending(&self.offer.stop)?;
+                self.finish();
+                Ok(())
+            }
+        }
     }
 
     /// Stops: no new connection, what runs is finished within the grace, usage is merged.
@@ -359,19 +219,28 @@ impl App {
     /// # Errors
     /// The last merge failed; what it held stays in the usage file for the next start.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self {
-            shutdown,
-            admin_shutdown,
-            proxies,
-            admin,
-            accepting,
-            serving_admin,
-            background,
-            watch,
-            core,
-            ..
-        } = self;
-        shutdown.send_replace(true);
+        let offer = Arc::clone(&self.offer);
+        // Whoever is being handed over to has been, or has failed.
+        let mut state = offer.state.lock();
+        let is_ours = *state == State::Serves;
+        if is_ours {
+            *state = State::Stops;
+            offer.withdraw();
+        }
+        drop(state);
+        let ledger = Arc::clone(&self.core.ledger);
+        offer.stop.send_replace(true);
+        self.finish();
+        if is_ours {
+            ledger.merge().context("usage could not be merged at the end; it is kept in the usage file")?;
+        }
+        Ok(())
+    }
+
+    /// Finishes what runs, within the grace.
+    fn finish(self) {
+        let Self { offer, proxies, admin, accepting, serving_admin, background, watch, core, .. } = self;
+        offer.drain.send_replace(true);
         proxies.block_on(async {
             for task in accepting {
                 // A listener that panicked has nothing left to wait for.
@@ -379,7 +248,7 @@ impl App {
             }
         });
         watch.end();
-        admin_shutdown.send_replace(true);
+        offer.admin.send_replace(true);
         admin.block_on(async {
             let _ = serving_admin.await;
             background.stop().await;
@@ -387,7 +256,6 @@ impl App {
         // Dropping the runtime drops what was cut off, and each request counts itself as it goes.
         drop(proxies);
         drop(admin);
-        core.ledger.merge().context("usage could not be merged at the end; it is kept in the usage file")?;
-        Ok(())
+        drop(core);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod backup;
+mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod groups;
@@ -25,12 +26,13 @@ pub mod usage;
 pub mod view;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+pub use follow::OnCommitted;
 pub use permission::{Actor, Permission};
 
 use crate::clock::{Clock, Monotonic, Timestamp};
@@ -119,6 +121,7 @@ impl ManageError {
             Self::KeyLimitReached { .. } => "key_limit_reached",
             Self::PreconditionFailed(_) => "precondition_failed",
             Self::Forbidden(_) | Self::BoundToOwner(_) => "permission_denied",
+            Self::Store(StoreError::HandedOver { .. }) => "upgrade_in_progress",
             Self::Store(_) => "store_unavailable",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::IdempotencyInProgress => "idempotency_in_progress",
@@ -163,6 +166,10 @@ pub struct Manage {
     backing_up: Arc<AtomicBool>,
     /// Calls without a right token. Locked for a moment by each.
     unknown: Mutex<audit::Unknown>,
+    /// Told of each change that was committed.
+    followers: OnceLock<OnCommitted>,
+    /// Whether another process has taken over.
+    succeeded: AtomicBool,
 }
 
 impl std::fmt::Debug for Manage {
@@ -235,6 +242,8 @@ impl Manage {
             vault,
             backing_up: Arc::default(),
             unknown: Mutex::default(),
+            followers: OnceLock::new(),
+            succeeded: AtomicBool::new(false),
         })
     }
 
@@ -321,7 +330,7 @@ impl Manage {
         }
         writes.push(Write::PutKey(Box::new(after)));
         let mut change = Change { writes, audit: vec![draft] };
-        self.store.commit(&mut change)?;
+        self.keep(&mut change)?;
         let Some(Write::PutKey(stored)) = change.writes.pop() else {
             return Err(ManageError::Conflict("the change held no key".into()));
         };

@@ -21,9 +21,9 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use crate::clock::Monotonic;
-use crate::key::Key;
 use crate::key::group::{Owner, Role};
 use crate::key::secret::Digest;
+use crate::key::{Key, KeyId};
 use entry::RightsSpec;
 
 /// Shards of the map: a growing shard is locked while it grows, so many small ones keep that short.
@@ -136,6 +136,17 @@ impl Snapshot {
         if after.is_none_or(|key| key.revoked.is_some()) {
             ended.in_flight.close();
         }
+    }
+
+    /// Removes a deleted key whose secrets are not known: looks at every one.
+    pub fn remove(&self, id: KeyId) {
+        self.by_digest.retain(|_, found| {
+            let stays = found.entry.id != id;
+            if !stays {
+                found.entry.live.in_flight.close();
+            }
+            stays
+        });
     }
 
     /// Applies a role's committed change; `None`: it is deleted. Holds for every key that has it, at once.

@@ -17,11 +17,13 @@ pub mod examine;
 #[doc(hidden)]
 pub mod fuzzing;
 mod record;
+pub mod relay;
 pub mod sealed;
 mod usage_tables;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::key::group::{Owner, Role};
@@ -51,6 +53,18 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong.
         cause: String,
+    },
+    /// A new process takes over and has it.
+    #[error("{path}: the store is being handed to a new process; send it again in a moment")]
+    HandedOver {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be handed over now.
+    #[error("{path}: a long reading of the store, such as a backup, still runs; upgrade when it is over")]
+    Busy {
+        /// The file.
+        path: PathBuf,
     },
     /// It was written by a newer version.
     #[error(
@@ -160,6 +174,18 @@ pub struct AdminToken {
     pub expires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// Whose counts a merge brings. A row of the ledger knows the one counter generation that was merged last; where several
+/// processes count the same row at once, what was merged of the others is kept beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// This process's, and no other's are merged beside them.
+    Alone,
+    /// This process's, while those of processes that end are merged too.
+    Beside,
+    /// Those of a process that ends, or ended.
+    Predecessor,
 }
 
 /// One usage counter, as it stands: an absolute count.
@@ -301,7 +327,20 @@ pub trait Store: Sealed + Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// Nothing was merged.
-    fn merge_usage(&self, counted: &[Counted]) -> Result<Vec<Added>, StoreError>;
+    fn merge_usage(&self, counted: &[Counted], side: Side) -> Result<Vec<Added>, StoreError>;
+
+    /// Forgets what was kept of processes that ended: their counters are merged to the last, and their files are gone.
+    fn forget_predecessors(&self) -> Result<(), StoreError>;
+
+    /// Lets go of the store, so that another process can open it, once nobody reads it any more. Until it is taken
+    /// back, every operation fails with [`StoreError::HandedOver`].
+    ///
+    /// # Errors
+    /// Somebody reads it for longer than `patience`: it stays open.
+    fn hand_over(&self, patience: Duration) -> Result<(), StoreError>;
+
+    /// Takes it back: the next operation opens it again.
+    fn take_back(&self);
 
     /// What the ledger has of one counter generation, if it has any.
     fn merged_count(&self, row: &UsageKey, generation: u64) -> Result<Option<u64>, StoreError>;

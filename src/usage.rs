@@ -5,5 +5,6 @@ pub mod callers;
 pub mod cell;
 pub mod ledger;
 mod map;
+pub mod predecessor;
 pub mod quota;
 pub mod slab;

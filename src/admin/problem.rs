@@ -133,15 +133,27 @@ impl Problem {
         }
     }
 
+    fn upgrade_in_progress(detail: String) -> Self {
+        let (status, title) =
+            (StatusCode::SERVICE_UNAVAILABLE, "A new process takes over; nothing was changed");
+        let problem = Self::new(status, "upgrade_in_progress", title, detail);
+        problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// This process ends, and a new one has all of it.
+    fn succeeded() -> Self {
+        Self::upgrade_in_progress("a new process has taken over; send it again, on a new connection".into())
+    }
+
     /// The store failed: nothing was changed, and another try may do.
     fn from_store(error: &StoreError) -> Self {
+        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        if matches!(error, StoreError::HandedOver { .. }) {
+            return Self::upgrade_in_progress(error.to_string());
+        }
         tracing::error!(%error, "the store failed");
-        let problem = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "store_unavailable",
-            "The store failed; nothing was changed",
-            error.to_string(),
-        );
+        let problem =
+            Self::new(busy, "store_unavailable", "The store failed; nothing was changed", error.to_string());
         problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
     }
 }
@@ -159,7 +171,8 @@ pub(super) async fn finish(State(state): State<AdminState>, mut request: Request
     let given = request_id::given(request.headers()).map(str::to_owned);
     let id = given.unwrap_or_else(|| request_id::new(state.manage.now()));
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).await;
+    let succeeded = state.manage.is_succeeded();
+    let mut response = if succeeded { Problem::succeeded().into_response() } else { next.run(request).await };
     let problem = response.extensions_mut().remove::<Problem>().or_else(|| of_router(&response));
     if let Some(problem) = problem {
         let mut headers = HeaderMap::new();
@@ -173,6 +186,9 @@ pub(super) async fn finish(State(state): State<AdminState>, mut request: Request
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if succeeded {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(HeaderName::from_static("x-request-id"), id);
     }

@@ -21,6 +21,7 @@ use tower::util::ServiceExt;
 use super::auth::Peer;
 use super::patience::Patient;
 use super::{AdminState, router};
+use crate::manage::Manage;
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 512;
@@ -28,8 +29,16 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls that run at a stop have to end.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long a connection may still ask, to be told that another process has taken over.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 /// How long accepting rests after a failure such as too many open files.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// How connections are told to end.
+struct Ending {
+    shutdown: watch::Receiver<bool>,
+    manage: Arc<Manage>,
+}
 
 /// Serves until `shutdown` turns true.
 pub async fn serve(
@@ -38,6 +47,7 @@ pub async fn serve(
     state: AdminState,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let manage = Arc::clone(&state.manage);
     let app = router(state);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut tasks = JoinSet::new();
@@ -57,35 +67,30 @@ pub async fn serve(
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (app, tls, shutdown) = (app.clone(), tls.clone(), shutdown.clone());
+        let (app, tls) = (app.clone(), tls.clone());
+        let ending = Ending { shutdown: shutdown.clone(), manage: Arc::clone(&manage) };
         tasks.spawn(async move {
             let _place = place;
-            connection(socket, Peer(peer), tls, app, shutdown).await;
+            connection(socket, Peer(peer), tls, app, ending).await;
         });
     }
     drop(listener);
     let _ = timeout(STOP_GRACE, async { while tasks.join_next().await.is_some() {} }).await;
 }
 
-async fn connection(
-    socket: TcpStream,
-    peer: Peer,
-    tls: Option<TlsAcceptor>,
-    app: Router,
-    shutdown: watch::Receiver<bool>,
-) {
+async fn connection(socket: TcpStream, peer: Peer, tls: Option<TlsAcceptor>, app: Router, ending: Ending) {
     let _ = socket.set_nodelay(true);
     match tls {
-        None => requests(socket, peer, app, shutdown).await,
+        None => requests(socket, peer, app, ending).await,
         Some(tls) => match timeout(HEAD_TIMEOUT, tls.accept(socket)).await {
-            Ok(Ok(stream)) => requests(stream, peer, app, shutdown).await,
+            Ok(Ok(stream)) => requests(stream, peer, app, ending).await,
             Ok(Err(error)) => tracing::debug!(%error, "admin TLS handshake failed"),
             Err(_) => tracing::debug!("admin TLS handshake took too long"),
         },
     }
 }
 
-async fn requests<S>(stream: S, peer: Peer, app: Router, mut shutdown: watch::Receiver<bool>)
+async fn requests<S>(stream: S, peer: Peer, app: Router, mut ending: Ending)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -100,7 +105,10 @@ where
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}
-        () = stopped(&mut shutdown) => {
+        () = stopped(&mut ending.shutdown) => {
+            if ending.manage.is_succeeded() && timeout(LAST_CALLS, connection.as_mut()).await.is_ok() {
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             // A client that broke off in the end is its own affair.
             let _ = connection.await;

@@ -7,6 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock;
@@ -51,7 +52,8 @@ impl Notify {
     pub(super) fn tell(&self, state: State) {
         let Some((socket, address)) = &self.socket else { return };
         let message = match state {
-            State::Ready => "READY=1\nSTATUS=serving".to_owned(),
+            // After an upgrade it is another process that serves.
+            State::Ready => format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()),
             State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", clock::machine_micros()),
             State::Stopping => "STOPPING=1\nSTATUS=finishing what runs".to_owned(),
             State::Alive => "WATCHDOG=1".to_owned(),
@@ -62,15 +64,18 @@ impl Notify {
     }
 
     /// Where the manager watches: says twice in each of its intervals that it lives, from the very threads that serve
-    /// requests, so that it is silent where those hang.
-    pub(super) fn keep_alive(runtime: &Handle) {
+    /// requests, so that it is silent where those hang. Ends when another process takes over.
+    pub(super) fn keep_alive(runtime: &Handle, mut drain: watch::Receiver<bool>) {
         let Some(every) = watchdog(|name| std::env::var(name).ok(), std::process::id()) else { return };
         runtime.spawn(async move {
             let notify = Self::new();
             let mut every = interval(every / 2);
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                every.tick().await;
+                tokio::select! {
+                    _ = drain.wait_for(|end| *end) => return,
+                    _ = every.tick() => {}
+                }
                 notify.tell(State::Alive);
             }
         });

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::reload::Reloader;
 use super::upstreams::Behind;
 use crate::admin::{Degraded, Ready};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Upstreams named at most.
 const MOST_NAMED: usize = 10;
@@ -83,7 +83,9 @@ impl Readiness {
 
     async fn store_takes_writes(&self) -> bool {
         let store = Arc::clone(&self.store);
-        matches!(tokio::task::spawn_blocking(move || store.check()).await, Ok(Ok(())))
+        // While it is handed over it is in good hands.
+        let well = |checked| matches!(checked, Ok(()) | Err(StoreError::HandedOver { .. }));
+        tokio::task::spawn_blocking(move || store.check()).await.is_ok_and(well)
     }
 
     /// Whether it answers our probe with such bytes.

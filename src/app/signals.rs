@@ -1,12 +1,14 @@
-//! Signals: TERM, INT and QUIT stop gracefully, a second one at once; HUP reloads the configuration. The service manager
-//! is told of each.
+//! Signals: TERM, INT and QUIT stop gracefully, a second one at once; HUP reloads the configuration; USR2 starts a new
+//! process that takes over. The service manager is told of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+use tokio::sync::watch;
 
 use super::App;
 use super::notify::{Notify, State};
@@ -32,15 +34,29 @@ impl HangUps {
     }
 }
 
-/// Blocks until a signal says to stop.
-pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP]).context("signals cannot be heard")?;
+/// Why it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// A signal said so.
+    BySignal,
+    /// A new process serves.
+    ByUpgrade,
+}
+
+/// Blocks until a signal says to stop, or a new process has taken over.
+pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<Ended> {
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2]).context("signals cannot be heard")?;
     if early.is_some_and(|early| early.0.swap(false, Ordering::AcqRel)) {
         reload(app);
     }
+    if let Err(error) = app.offer.listen(signals.handle()) {
+        let socket = app.offer.at.display();
+        tracing::warn!(%socket, %error, "no new process can take over from this one; restart it instead");
+    }
     let manager = Notify::new();
     manager.tell(State::Ready);
-    Notify::keep_alive(app.proxies.handle());
+    Notify::keep_alive(app.proxies.handle(), app.offer.drain.subscribe());
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
@@ -48,16 +64,38 @@ pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<()> {
                 reload(app);
                 manager.tell(State::Ready);
             }
-            _ => break,
+            SIGUSR2 => app.start_successor(),
+            _ => {
+                manager.tell(State::Stopping);
+                tracing::info!("stopping: running requests are finished, no new ones are taken");
+                second_one_ends()?;
+                return Ok(Ended::BySignal);
+            }
         }
     }
-    manager.tell(State::Stopping);
-    tracing::info!("stopping: running requests are finished, no new ones are taken");
-    // From here on a second signal ends the process at once, as a shell's user expects.
+    Ok(Ended::ByUpgrade)
+}
+
+/// From here on a second signal ends the process at once, as a shell's user expects.
+fn second_one_ends() -> anyhow::Result<()> {
     for signal in [SIGTERM, SIGINT, SIGQUIT] {
         signal_hook::flag::register_conditional_default(signal, Arc::new(true.into()))
             .context("signals cannot be heard")?;
     }
+    Ok(())
+}
+
+/// While what runs is finished after an upgrade, a signal has connections closed that only wait.
+pub(super) fn stop_while_ending(stop: &watch::Sender<bool>) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT]).context("signals cannot be heard")?;
+    let stop = stop.clone();
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            stop.send_replace(true);
+            // Without it, the next one is heard by nobody, which is no worse.
+            let _ = second_one_ends();
+        }
+    });
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::certificates::{Certificates, LOOK_EVERY};
 use crate::manage::Manage;
 use crate::proxy::Gateway;
+use crate::store::StoreError;
 
 /// How often usage is merged: what a power loss can cost at most.
 const MERGE_EVERY: Duration = Duration::from_secs(1);
@@ -59,6 +60,8 @@ async fn merge(gateway: Arc<Gateway>) {
                 failing = false;
                 tracing::info!("usage is merged again");
             }
+            // A new process takes over, and merges what is counted here.
+            Ok(Err(StoreError::HandedOver { .. })) => {}
             // Said once, not each second: the counters keep it until the store takes it.
             Ok(Err(error)) if !failing => {
                 failing = true;

@@ -90,8 +90,8 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
     report.print(form)?;
     // Its log stays quiet, whatever the file says.
     app.configured_by(&report.written.path, Box::new(|_| {}));
-    app.run_until_signal(None)?;
-    app.stop()?;
+    let ended = app.run_until_signal(None)?;
+    app.end(ended)?;
     drop(demo);
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -10,7 +11,9 @@ use serde_json::json;
 use super::output::{self, Form};
 use super::{ConfigFile, admin_token};
 use crate::app::signals::HangUps;
+use crate::app::upgrade::{Origin, Started};
 use crate::app::{self, App};
+use crate::clock::SystemClock;
 use crate::config::CoreDumps;
 use crate::config::file::{self, ConfigError, ConfigFault};
 use crate::manage::tokens::FirstToken;
@@ -22,17 +25,25 @@ use crate::telemetry;
     long_about = "Run the gateway: the proxy on [gateway].listen and the admin API on [admin].listen, until TERM or \
                   INT. HUP, as POST /api/v1/reload, reloads routes, upstreams, limits, certificates, trusted \
                   proxies and the log's level; a bad file is refused and the old one stays in force.\n\n\
+                  With --upgrade it takes over from the gateway that runs: listening sockets, store and usage, with \
+                  no request lost. The old one finishes what it has, within its [gateway].shutdown_grace, and ends. \
+                  If the new one cannot start, the old one goes on. USR2 has a running gateway start its own program \
+                  again with --upgrade.\n\n\
                   At the first start of a new store the first admin token is taken from PORTCULLIS_ADMIN_TOKEN; \
                   without it one is made and printed once to standard error.\n\n\
                   The admin API is described at /api/v1/openapi.json, and answers to localhost, its own address and \
                   the names in [admin].hosts.",
-    after_help = "Example:\n  PORTCULLIS_ADMIN_TOKEN=$(cat token) portcullis serve --config /etc/portcullis.toml\n\n\
+    after_help = "Example:\n  PORTCULLIS_ADMIN_TOKEN=$(cat token) portcullis serve --config /etc/portcullis.toml\n  \
+                  portcullis serve --config /etc/portcullis.toml --upgrade\n\n\
                   Environment:\n  PORTCULLIS_ADMIN_TOKEN  an admin token that may do everything\n  RUST_LOG                \
                   replaces log.level, such as portcullis=debug"
 )]
 pub(super) struct ServeArgs {
     #[command(flatten)]
     config: ConfigFile,
+    /// Take over from the gateway that runs with this configuration's store, without losing a request
+    #[arg(long)]
+    upgrade: bool,
 }
 
 /// Say whether a configuration file is right, and if not, what is wrong on which line
@@ -54,20 +65,27 @@ pub(super) struct CheckArgs {
 pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // First of all: a hang-up in the middle of the start must not end it.
     let early = HangUps::keep()?;
+    let started = Started::now().context("the program's own file cannot be found")?;
+    let activated = if args.upgrade { None } else { Some(Origin::activated()?) };
     let path = args.config.path.as_path();
     let config = file::load(path)?;
     let mut log = telemetry::init(&config.log);
     if config.gateway.core_dumps == CoreDumps::Off {
         keep_memory_private()?;
     }
-    let app = app::build(&config, admin_token().as_deref())?;
+    let origin = match activated {
+        Some(activated) => activated,
+        None => Origin::running(&config)?,
+    };
+    let app = app::build_from(&config, admin_token().as_deref(), Arc::new(SystemClock::new()), origin)?;
+    app.started_as(started);
     if let FirstToken::Made(token) = &app.first_token {
         output::note(format!("first admin token (shown once): {}", token.expose()));
     }
     app.configured_by(path, log.control());
     announce(&app, path);
-    app.run_until_signal(Some(&early))?;
-    app.stop()?;
+    let ended = app.run_until_signal(Some(&early))?;
+    app.end(ended)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

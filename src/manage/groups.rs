@@ -236,7 +236,7 @@ impl Manage {
         };
         let write = after.clone().map_or_else(|| G::remove(&name), G::put);
         let mut change = Change { writes: vec![write], audit: vec![draft] };
-        self.store.commit(&mut change)?;
+        self.keep(&mut change)?;
         G::apply(self, &name, after.as_ref());
         let stored = self.reload::<G>(&name, change);
         stored

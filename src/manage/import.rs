@@ -116,7 +116,7 @@ impl Manage {
         };
         writes.extend(keys.into_iter().map(|key| Write::PutKey(Box::new(key))));
         let mut change = Change { writes, audit: vec![draft] };
-        self.store.commit(&mut change)?;
+        self.keep(&mut change)?;
         let now = self.clock.monotonic();
         for write in &change.writes {
             if let Write::PutKey(key) = write {

@@ -213,7 +213,7 @@ impl Manage {
             };
             let deed = Deed { actor, action: "key.delete", before: Some(&key), after: None };
             let draft = self.draft(&deed, id);
-            self.store.commit(&mut Change { writes: vec![Write::DeleteKey(stone)], audit: vec![draft] })?;
+            self.keep(&mut Change { writes: vec![Write::DeleteKey(stone)], audit: vec![draft] })?;
             self.snapshot.apply(Some(&key), None, self.clock.monotonic());
             self.index.remove(id);
             drop(writer);

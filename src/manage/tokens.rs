@@ -146,10 +146,7 @@ impl Manage {
                 ));
             }
             let draft = self.token_draft(actor, "admin_token.revoke", Some(token), None);
-            self.store.commit(&mut Change {
-                writes: vec![Write::DeleteToken(id.to_owned())],
-                audit: vec![draft],
-            })?;
+            self.keep(&mut Change { writes: vec![Write::DeleteToken(id.to_owned())], audit: vec![draft] })?;
             self.tokens.0.write().remove(&token.digest);
             Ok(())
         })
@@ -184,7 +181,7 @@ impl Manage {
         let draft = self.token_draft(actor, "admin_token.create", None, Some(&token));
         let _writer = self.writer.lock();
         let mut change = Change { writes: vec![Write::PutToken(token.clone())], audit: vec![draft] };
-        self.store.commit(&mut change)?;
+        self.keep(&mut change)?;
         self.tokens.replace(token.clone());
         Ok(token)
     }

@@ -22,13 +22,13 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::client::serving;
 use super::context::Context;
 use super::http2::{self, Arrival, PREFACE};
+use super::listener::Ending;
 use super::pace::measured;
 use super::reply::Reply;
 use super::{Gateway, KeyedProxy, bounds, reply};
@@ -122,20 +122,19 @@ impl Drop for Running<'_> {
 }
 
 impl Connections {
-    /// Serves one connection to its end. When `shutdown` turns true, a request that runs is finished and no other is
-    /// begun.
+    /// Serves one connection to its end, which may come earlier when it is told so.
     pub async fn serve(
         self: &Arc<Self>,
         mut stream: Stream,
         peer: SocketAddr,
         began: Instant,
-        mut shutdown: watch::Receiver<bool>,
+        ending: Ending,
     ) {
         let open = self.gateway.lines.open();
         // Made once, so that a request only looks at them.
         let mut cut = pin!(open.line().cut());
-        let told = shutdown.clone();
-        let mut stop = pin!(shutdown.wait_for(|stop| *stop));
+        let Ending { drain: told, stop: mut stopping } = ending;
+        let mut stop = pin!(stopping.wait_for(|stop| *stop));
         let mut settings = None;
         let mut turn = Turn::First(began);
         let mut served = 0;

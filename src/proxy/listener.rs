@@ -39,6 +39,16 @@ pub enum Transport {
     Tls(Arc<Server>),
 }
 
+/// How a gateway is told to end.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Turns true when nothing more is to be accepted: what runs goes on, and a connection that is kept gets one more
+    /// answer, which says that it is the last.
+    pub drain: watch::Receiver<bool>,
+    /// Turns true when no other request is to be begun.
+    pub stop: watch::Receiver<bool>,
+}
+
 /// An accepted connection.
 struct Accepted {
     socket: Socket,
@@ -57,13 +67,13 @@ enum Kind {
     ProxyHeader,
 }
 
-/// Accepts on one listener until `shutdown` turns true. Every connection beyond `places` is closed at once.
+/// Accepts on one listener until it is told to end. Every connection beyond `places` is closed at once.
 pub async fn accept(
     listener: Listener,
     transport: Transport,
     connections: Arc<Connections>,
     places: Arc<Semaphore>,
-    mut shutdown: watch::Receiver<bool>,
+    mut ending: Ending,
     grace: Duration,
 ) {
     let kind = if matches!(listener, Listener::Proxied(_)) { Kind::ProxyHeader } else { Kind::Request };
@@ -72,7 +82,7 @@ pub async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop) => break,
+            _ = ending.drain.wait_for(|end| *end) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -86,7 +96,7 @@ pub async fn accept(
                 let (began, transport) = (Instant::now(), transport.clone());
                 let accepted = Accepted { socket, peer, began, kind, transport, _place: place };
                 let metrics = Arc::clone(&connections.gateway.metrics);
-                let work = serve(Arc::clone(&connections), accepted, shutdown.clone());
+                let work = serve(Arc::clone(&connections), accepted, ending.clone());
                 tasks.spawn(panics::counted(metrics, work));
             }
             Err(error) => rest_after(&error, &mut failing).await,
@@ -97,12 +107,12 @@ pub async fn accept(
     drain(&connections, &mut tasks, grace).await;
 }
 
-async fn serve(connections: Arc<Connections>, accepted: Accepted, mut shutdown: watch::Receiver<bool>) {
+async fn serve(connections: Arc<Connections>, accepted: Accepted, mut ending: Ending) {
     let Accepted { mut socket, mut peer, began, kind, transport, _place } = accepted;
     if kind == Kind::ProxyHeader {
         let named = tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop) => return,
+            _ = ending.stop.wait_for(|stop| *stop) => return,
             named = named_client(&connections, &mut socket, peer, began) => named,
         };
         let Some(named) = named else { return };
@@ -115,11 +125,11 @@ async fn serve(connections: Arc<Connections>, accepted: Accepted, mut shutdown: 
     // The cell of a digest that was just made is empty.
     let _ = digest.peer_addr.set(Some(peer.into()));
     let Transport::Tls(server) = transport else {
-        return connections.serve(Box::new(Client::new(socket, digest)), peer, began, shutdown).await;
+        return connections.serve(Box::new(Client::new(socket, digest)), peer, began, ending).await;
     };
     let secured = tokio::select! {
         biased;
-        _ = shutdown.wait_for(|stop| *stop) => return,
+        _ = ending.stop.wait_for(|stop| *stop) => return,
         // Only while it lasts does it take the memory that it needs.
         secured = Box::pin(shake_hands(&connections, &server, socket, began)) => secured,
     };
@@ -128,9 +138,9 @@ async fn serve(connections: Arc<Connections>, accepted: Accepted, mut shutdown: 
     let client = Box::new(Client::secured(secured, digest));
     if speaks_http2 {
         let arrival = Arrival { peer, read: BytesMut::new(), began };
-        return Box::pin(http2::serve(&connections, client, arrival, shutdown)).await;
+        return Box::pin(http2::serve(&connections, client, arrival, ending.drain)).await;
     }
-    connections.serve(client, peer, began, shutdown).await;
+    connections.serve(client, peer, began, ending).await;
 }
 
 /// The TLS handshake, in the time that the first request's head has. `None` where it comes to nothing; the client has

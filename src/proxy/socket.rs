@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -130,10 +132,27 @@ impl Listener {
     pub fn bind_unix(path: &Path, mode: u32) -> io::Result<Self> {
         remove_stale(path)?;
         let listener = std::os::unix::net::UnixListener::bind(path)?;
-        let file = SocketFile { path: path.to_owned(), inode: inode(path)? };
+        let file = SocketFile::of(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        Self::adopt_unix(listener, file)
+    }
+
+    /// Listens on a Unix socket that was bound before. To be called within a runtime.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn adopt_unix(listener: std::os::unix::net::UnixListener, file: SocketFile) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self::Unix(UnixListener::from_std(listener)?, file))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) | Self::Proxied(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
+        }
     }
 }
 
@@ -153,11 +172,43 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A Unix socket's file, removed when this is dropped, unless another has taken its place.
+/// A Unix socket's file, removed when this is dropped, unless another has taken its place or it is left to somebody.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+    left: Leave,
+}
+
+/// Leaves a Unix socket's file where it is, for whoever listens on it next.
+#[derive(Debug, Clone, Default)]
+pub struct Leave(Arc<AtomicBool>);
+
+impl Leave {
+    /// From now on the file is somebody else's.
+    pub fn it(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    pub fn is_left(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl SocketFile {
+    /// The file at `path`, which is this process's from now on.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), inode: inode(path)?, left: Leave::default() })
+    }
+
+    /// By which it can be left to another process.
+    pub fn leave(&self) -> Leave {
+        self.left.clone()
+    }
 }
 
 fn inode(path: &Path) -> io::Result<(u64, u64)> {
@@ -166,7 +217,7 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|now| now == self.inode) {
+        if !self.left.is_left() && inode(&self.path).is_ok_and(|now| now == self.inode) {
             // What cannot be removed is replaced at the next start.
             let _ = fs::remove_file(&self.path);
         }

@@ -7,6 +7,7 @@ mod copy;
 mod heal;
 mod inspect;
 mod mend;
+mod merge;
 mod open;
 mod page;
 mod pages;
@@ -27,8 +28,8 @@ use super::record::{
 };
 use super::usage_tables::{self as rows, Row};
 use super::{
-    Added, AdminToken, Change, Counted, Direction, Revision, Store, StoreError, Tombstone, Totals, UsageKey,
-    UsageRange, Visit, VisitRecord, audit,
+    Added, AdminToken, Change, Counted, Direction, Revision, Side, Store, StoreError, Tombstone, Totals,
+    UsageKey, UsageRange, Visit, VisitRecord, audit,
 };
 use crate::clock::Clock;
 use crate::key::group::{Owner, Role};
@@ -37,7 +38,7 @@ pub use inspect::{Inspected, Scope, inspect};
 pub use open::{NEWEST_FORMAT as RECORD_FORMAT, Peppering};
 pub use restore::{Restored, restore};
 use tables::{AUDIT, KEYS, LEDGER, OWNERS, REVISION, ROLES, ROUTES, TOKENS, TOMBSTONES, TOTALS};
-use write::{append_audit, apply_write, merge_one, meta_u64, set_meta_u64};
+use write::{append_audit, apply_write, meta_u64, set_meta_u64};
 
 /// Told how long each commit took.
 type OnCommit = Box<dyn Fn(Duration) + Send + Sync>;
@@ -138,6 +139,7 @@ impl Store for EmbeddedStore {
     }
 
     fn check(&self) -> Result<(), StoreError> {
+        self.is_ours()?;
         if self.file.is_well() {
             return Ok(());
         }
@@ -285,17 +287,20 @@ impl Store for EmbeddedStore {
         })
     }
 
-    fn merge_usage(&self, counted: &[Counted]) -> Result<Vec<Added>, StoreError> {
-        self.write(|transaction| {
-            let mut ledger = transaction.open_table(LEDGER)?;
-            let mut totals = transaction.open_table(TOTALS)?;
-            let mut added = Vec::with_capacity(counted.len());
-            for one in counted {
-                let count = merge_one(&mut ledger, &mut totals, one)?;
-                added.push(Added { row: one.row, count, last_used: one.last_used });
-            }
-            Ok(added)
-        })
+    fn merge_usage(&self, counted: &[Counted], side: Side) -> Result<Vec<Added>, StoreError> {
+        self.write(|transaction| merge::merge(transaction, counted, side))
+    }
+
+    fn forget_predecessors(&self) -> Result<(), StoreError> {
+        self.write(merge::forget_predecessors)
+    }
+
+    fn hand_over(&self, patience: Duration) -> Result<(), StoreError> {
+        self.close(patience)
+    }
+
+    fn take_back(&self) {
+        self.reopen();
     }
 
     fn merged_count(&self, row: &UsageKey, generation: u64) -> Result<Option<u64>, StoreError> {

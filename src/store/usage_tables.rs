@@ -93,6 +93,23 @@ impl Row {
         self.generation
     }
 
+    /// As it stands when `more` was counted by another process, whose generation the row does not name.
+    pub(super) fn with_more(self, more: u64) -> Self {
+        Self { settled: self.settled.saturating_add(more), ..self }
+    }
+
+    /// What the row has of a generation of another process of which nothing was kept beside it; `None`: all there is.
+    ///
+    /// A later generation of the same opening (the upper bits) takes a counter's place only once all of it is merged;
+    /// one of another opening counts beside it.
+    pub(super) fn has_of(self, generation: u64) -> Option<u64> {
+        match self.generation.cmp(&generation) {
+            Ordering::Equal => Some(self.count),
+            Ordering::Greater if self.generation >> 40 == generation >> 40 => None,
+            Ordering::Less | Ordering::Greater => Some(0),
+        }
+    }
+
     /// What was merged of a generation.
     pub(super) fn count_of(self, generation: u64) -> Option<u64> {
         (self.generation == generation).then_some(self.count)

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::busy::BusyKeys;
 use super::cell::{CellKey, Kind};
+use super::predecessor::Predecessors;
 use super::quota;
 use super::slab::{Reading, Slab};
 use crate::clock::Timestamp;
@@ -19,7 +20,7 @@ use crate::key::KeyId;
 use crate::key::quota::Window;
 use crate::outcome::{Outcome, Tally};
 use crate::snapshot::Found;
-use crate::store::{Added, Counted, Store, StoreError, Totals, UsageKey, UsageRange, Visit};
+use crate::store::{Added, Counted, Side, Store, StoreError, Totals, UsageKey, UsageRange, Visit};
 
 /// Counters merged in one transaction, so that admin changes never wait long for the store.
 const MERGE_BATCH: usize = 20_000;
@@ -35,6 +36,8 @@ pub struct Ledger {
     store: Arc<dyn Store>,
     /// Held through a merge, so that merges follow each other. Never taken by a request.
     busy: Mutex<BusyKeys>,
+    /// Whose counts are merged too. Locked after `busy`.
+    predecessors: Mutex<Predecessors>,
     failures: AtomicU64,
     /// Told what each merge found new.
     on_added: OnceLock<OnAdded>,
@@ -50,11 +53,12 @@ impl std::fmt::Debug for Ledger {
 
 impl Ledger {
     /// Between these two, with this many series for the busiest keys.
-    pub fn new(slab: Arc<Slab>, store: Arc<dyn Store>, top_keys: usize) -> Self {
+    pub fn new(slab: Arc<Slab>, store: Arc<dyn Store>, top_keys: usize, predecessors: Predecessors) -> Self {
         Self {
             slab,
             store,
             busy: Mutex::new(BusyKeys::new(top_keys)),
+            predecessors: Mutex::new(predecessors),
             failures: AtomicU64::new(0),
             recycled_in: AtomicU32::new(0),
             on_added: OnceLock::new(),
@@ -101,7 +105,10 @@ impl Ledger {
     /// # Errors
     /// The store's.
     pub fn merge(&self) -> Result<usize, StoreError> {
-        let mut busy = self.busy.lock();
+        self.merge_locked(&mut self.busy.lock())
+    }
+
+    fn merge_locked(&self, busy: &mut BusyKeys) -> Result<usize, StoreError> {
         let mut moved = Vec::new();
         self.slab.drain_dirty(|reading| moved.push(reading));
         // In the order of the store's tables, neighbours share pages.
@@ -109,7 +116,7 @@ impl Ledger {
         let mut rest = &moved[..];
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(rest.len().min(MERGE_BATCH));
-            if let Err(error) = self.merge_batch(batch, &mut busy) {
+            if let Err(error) = self.merge_batch(batch, busy) {
                 for reading in rest {
                     self.slab.mark_dirty(reading.index);
                 }
@@ -123,19 +130,83 @@ impl Ledger {
 
     fn merge_batch(&self, batch: &[Reading], busy: &mut BusyKeys) -> Result<(), StoreError> {
         let counted: Vec<Counted> = batch.iter().filter_map(counted).collect();
-        let added = if counted.is_empty() { Vec::new() } else { self.store.merge_usage(&counted)? };
+        let side = if self.predecessors.lock().is_empty() { Side::Alone } else { Side::Beside };
+        let added = if counted.is_empty() { Vec::new() } else { self.store.merge_usage(&counted, side)? };
         for reading in batch {
             self.slab.mark_merged(reading.index, reading.generation, reading.count);
         }
+        self.is_added(&added, busy);
+        Ok(())
+    }
+
+    fn is_added(&self, added: &[Added], busy: &mut BusyKeys) {
         if let Some(on_added) = self.on_added.get() {
-            on_added(&added);
+            on_added(added);
         }
         let mut let_through: HashMap<KeyId, u64> = HashMap::new();
         for one in added.iter().filter(|one| one.row.outcome.tally() == Tally::LetThrough) {
             *let_through.entry(one.row.key).or_default() += one.count;
         }
         let_through.into_iter().filter(|(_, more)| *more > 0).for_each(|(key, more)| busy.add(key, more));
+    }
+
+    /// Begins each quota's counter with what processes that end have charged.
+    pub fn inherit_quotas(&self, now: Timestamp) {
+        self.predecessors.lock().inherit_quotas(&self.slab, now);
+    }
+
+    /// Merges what processes that end have counted since the last time, and forgets those that have ended.
+    ///
+    /// # Errors
+    /// The store's. What is not merged is merged the next time.
+    pub fn merge_predecessors(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.merge_predecessors_locked(&mut self.busy.lock(), now)
+    }
+
+    fn merge_predecessors_locked(&self, busy: &mut BusyKeys, now: Timestamp) -> Result<(), StoreError> {
+        let mut predecessors = self.predecessors.lock();
+        if predecessors.is_empty() {
+            return Ok(());
+        }
+        predecessors.take_quotas(&self.slab, now);
+        predecessors.merge(
+            |counted| {
+                let mut all = Vec::new();
+                for batch in counted.chunks(MERGE_BATCH) {
+                    all.extend(self.store.merge_usage(batch, Side::Predecessor)?);
+                }
+                Ok(all)
+            },
+            |added| self.is_added(added, busy),
+        )?;
+        if predecessors.is_empty() {
+            self.store.forget_predecessors()?;
+        }
         Ok(())
+    }
+
+    /// Merges all there is, and runs `close` before anybody merges again.
+    ///
+    /// # Errors
+    /// The store's, or what `close` says.
+    pub fn hand_over(
+        &self,
+        now: Timestamp,
+        close: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Most of it before the lock, so that a turn of the background task is not waited for with all of it.
+        self.merge()?;
+        let mut busy = self.busy.lock();
+        self.merge_locked(&mut busy)?;
+        self.merge_predecessors_locked(&mut busy, now)?;
+        close()
+    }
+
+    /// Looks for files of processes that came and went while another had the store.
+    pub fn find_predecessors(&self, now: Timestamp) {
+        let mut predecessors = self.predecessors.lock();
+        predecessors.find();
+        predecessors.inherit_quotas(&self.slab, now);
     }
 
     /// One turn of the background task: heals a store that failed, merges, lets the busiest keys' activity fade, and
@@ -147,6 +218,7 @@ impl Ledger {
         self.slab.grow_ahead();
         self.store.check()?;
         self.merge()?;
+        self.merge_predecessors(now)?;
         self.busy.lock().turn();
         // Once an hour is enough, for counters are of an hour.
         if self.recycled_in.swap(now.hour(), Ordering::Relaxed) != now.hour() {
@@ -194,14 +266,14 @@ fn row_of(cell: &CellKey) -> Option<UsageKey> {
     Some(UsageKey { key: cell.key, hour: cell.hour, route: cell.route, outcome, version: cell.version })
 }
 
-fn counted(reading: &Reading) -> Option<Counted> {
+pub(super) fn counted(reading: &Reading) -> Option<Counted> {
     let row = row_of(&reading.key)?;
     let Reading { generation, count, first_used, last_used, .. } = *reading;
     Some(Counted { generation, row, count, first_used, last_used })
 }
 
 /// Whether a quota's window is not over yet.
-fn still_open(cell: &CellKey, now: Timestamp) -> bool {
+pub(super) fn still_open(cell: &CellKey, now: Timestamp) -> bool {
     let window: Option<Window> = quota::window_of(cell.kind);
     window.is_some_and(|window| Timestamp::from_hour(cell.hour) >= window.edges(now).start)
 }

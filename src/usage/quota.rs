@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
@@ -51,12 +52,21 @@ pub struct Quotas {
     slab: Arc<Slab>,
     /// The present windows, so that no request asks the calendar. Written once a window.
     present: RwLock<[Edges; 3]>,
+    /// Whether counters may lack what a process that died counted.
+    distrusted: AtomicBool,
 }
 
 impl Quotas {
     /// Counts in this slab.
     pub fn new(slab: Arc<Slab>, now: Timestamp) -> Self {
-        Self { slab, present: RwLock::new(Window::ALL.map(|window| window.edges(now))) }
+        let present = RwLock::new(Window::ALL.map(|window| window.edges(now)));
+        Self { slab, present, distrusted: AtomicBool::new(false) }
+    }
+
+    /// From here on [`Quotas::seed`] raises each counter to what the ledger has: more than one process counted, and was
+    /// cut off.
+    pub fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Release);
     }
 
     /// Looks at each quota without charging any.
@@ -120,7 +130,7 @@ impl Quotas {
     pub fn seed(&self, key: &Key, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         for spec in &key.profile.quotas {
             let cell = cell_key(key.id, spec.window, self.edges(spec.window, now));
-            if self.slab.find(&cell).is_none() {
+            if self.distrusted.load(Ordering::Acquire) || self.slab.find(&cell).is_none() {
                 self.raise(key.id, spec.window, store, now)?;
             }
         }

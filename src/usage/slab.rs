@@ -14,6 +14,7 @@
 mod disk;
 mod error;
 mod file;
+mod foreign;
 mod index;
 mod merge;
 mod pool;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use error::{Fault, SetAside, SlabError};
 pub use file::fault;
+pub use foreign::Foreign;
 pub use merge::Reading;
 pub use pool::Health;
 pub use recover::Opened;
@@ -168,6 +170,11 @@ impl Slab {
     /// Raises the count of `key`'s cell to at least `count`.
     pub fn seed(&self, index: CellIndex, key: &CellKey, count: u64) -> Result<(), Recycled> {
         known(self.change(index, key, |found| (found < count).then_some(count))).map(drop)
+    }
+
+    /// Moves the count of `key`'s cell by what another process counted since the last look; never below 0.
+    pub fn shift(&self, index: CellIndex, key: &CellKey, by: i64) -> Result<(), Recycled> {
+        known(self.change(index, key, |count| Some(count.saturating_add_signed(by)))).map(drop)
     }
 
     /// The count of `key`'s cell.

@@ -50,5 +50,6 @@ mod streaming;
 mod targets;
 mod tls;
 mod tokens;
+mod upgrade;
 mod upstream_tls;
 mod usage;

@@ -29,7 +29,8 @@ fn ready_reloading_alive_and_stopping_are_told() {
     let mut command = serve(&config);
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
     let mut server = Process::start(&mut command).serving();
-    assert!(next(&socket).starts_with("READY=1\n"));
+    let ready = format!("MAINPID={}\nREADY=1\n", server.process.pid().as_raw_nonzero());
+    assert!(next(&socket).starts_with(&ready));
     let mut bytes = [0; 512];
     for _ in 0..4 {
         let length = socket.recv(&mut bytes).unwrap();
@@ -43,7 +44,7 @@ fn ready_reloading_alive_and_stopping_are_told() {
     let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
     let told: f64 = micros.parse().unwrap();
     assert!(told > 0.0 && told / 1e6 <= uptime + 1.0, "{told} of {uptime}");
-    assert!(next(&socket).starts_with("READY=1\n"), "a reload ends with that");
+    assert!(next(&socket).starts_with(&ready), "a reload ends with that");
     server.process.signal(Signal::TERM);
     assert!(next(&socket).starts_with("STOPPING=1\n"));
     assert_eq!(server.process.wait(Duration::from_secs(5)).code(), Some(0));

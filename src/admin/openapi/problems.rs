@@ -92,6 +92,12 @@ const ERRORS: &[Error] = &[
     ),
     error(500, "internal_error", "The gateway failed", "the call broke off"),
     error(503, "store_unavailable", "The store failed; nothing was changed", "the store's disk is full"),
+    error(
+        503,
+        "upgrade_in_progress",
+        "A new process takes over; nothing was changed",
+        "the store is being handed to a new process; send it again in a moment",
+    ),
 ];
 
 /// The statuses, the name of each one's response, and the header fields that it always has.

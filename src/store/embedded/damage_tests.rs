@@ -89,7 +89,7 @@ fn filled(folder: &Path) -> PathBuf {
             last_used: at,
         })
         .collect();
-    store.merge_usage(&counted).unwrap();
+    store.merge_usage(&counted, Side::Alone).unwrap();
     path
 }
 

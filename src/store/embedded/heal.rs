@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -13,6 +15,9 @@ use redb::{Database, ReadableDatabase};
 use super::tables::{META, REVISION, STORE_ID};
 use super::{EmbeddedStore, Fault, Outcome, open};
 use crate::store::{Revision, StoreError};
+
+/// How often is looked whether somebody still uses a file that is to be closed.
+const CLOSE_LOOK: Duration = Duration::from_millis(2);
 
 /// The file, as long as it works.
 pub(super) struct OpenFile {
@@ -24,6 +29,8 @@ pub(super) struct OpenFile {
     failed: AtomicBool,
     /// The newest revision whose commit was answered as done.
     acknowledged: AtomicU64,
+    /// Whether another process has it, or is about to.
+    handed_over: AtomicBool,
 }
 
 impl OpenFile {
@@ -33,6 +40,7 @@ impl OpenFile {
             opening: Mutex::default(),
             failed: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
+            handed_over: AtomicBool::new(false),
         }
     }
 
@@ -85,10 +93,12 @@ impl EmbeddedStore {
     }
 
     fn open_file(&self) -> Result<Arc<Database>, StoreError> {
+        self.is_ours()?;
         if let Some(database) = self.file.database.load_full() {
             return Ok(database);
         }
         let _one = self.file.opening.lock();
+        self.is_ours()?;
         if let Some(database) = self.file.database.load_full() {
             return Ok(database);
         }
@@ -96,6 +106,41 @@ impl EmbeddedStore {
         self.recognise(&database)?;
         self.file.database.store(Some(Arc::clone(&database)));
         Ok(database)
+    }
+
+    /// Whether no other process has it.
+    pub(super) fn is_ours(&self) -> Result<(), StoreError> {
+        if self.file.handed_over.load(Ordering::Acquire) {
+            return Err(StoreError::HandedOver { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// Closes the file once nobody uses it, and opens it no more.
+    pub(super) fn close(&self, patience: Duration) -> Result<(), StoreError> {
+        self.file.handed_over.store(true, Ordering::Release);
+        let _one = self.file.opening.lock();
+        let Some(mut database) = self.file.database.swap(None) else { return Ok(()) };
+        let looks = patience.as_millis() / CLOSE_LOOK.as_millis();
+        for _ in 0..looks {
+            match Arc::try_unwrap(database) {
+                Ok(database) => {
+                    // This is what closes the file.
+                    drop(database);
+                    return Ok(());
+                }
+                Err(used) => database = used,
+            }
+            thread::sleep(CLOSE_LOOK);
+        }
+        self.file.database.store(Some(database));
+        self.file.handed_over.store(false, Ordering::Release);
+        Err(StoreError::Busy { path: self.path.clone() })
+    }
+
+    /// Lets the next operation open the file again.
+    pub(super) fn reopen(&self) {
+        self.file.handed_over.store(false, Ordering::Release);
     }
 
     /// Memory holds what was acknowledged, so the file must hold that too: not a change that was answered as failed

@@ -12,8 +12,8 @@ use redb::{Database, DatabaseError, ReadableTable, StorageError};
 
 use super::heal::OpenFile;
 use super::tables::{
-    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, REPLAY_TIMES, REPLAYS, REVISION,
-    ROLES, ROUTES, SEALED, STORE_ID, TOKENS, TOMBSTONES, TOTALS,
+    AUDIT, FORMAT, KEYS, LEDGER, META, OPENINGS, OWNERS, PEPPER_CHECK, PREDECESSORS, REPLAY_TIMES, REPLAYS,
+    REVISION, ROLES, ROUTES, SEALED, STORE_ID, TOKENS, TOMBSTONES, TOTALS,
 };
 use super::write::{meta_u64, set_meta_u64};
 use super::{EmbeddedStore, Fault};
@@ -44,6 +44,18 @@ impl EmbeddedStore {
     /// The file is in use, foreign, damaged, empty, too new or unreadable; or its secrets were hashed with another
     /// pepper. Nothing is changed then.
     pub fn open(path: &Path, peppering: Peppering<'_>) -> Result<Self, StoreError> {
+        Self::open_and(path, peppering, Left::Anyhow)
+    }
+
+    /// Opens a store that another process has just closed in good order: its pages need not be verified.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_handed_over(path: &Path, peppering: Peppering<'_>) -> Result<Self, StoreError> {
+        Self::open_and(path, peppering, Left::InOrder)
+    }
+
+    fn open_and(path: &Path, peppering: Peppering<'_>, left: Left) -> Result<Self, StoreError> {
         let io_error = |error: io::Error| StoreError::Io { path: path.into(), cause: error.to_string() };
         match fs::metadata(path) {
             Ok(_) => check_magic(path)?,
@@ -51,7 +63,8 @@ impl EmbeddedStore {
             Err(error) => return Err(io_error(error)),
         }
         let found = fs::metadata(path).map_err(io_error)?;
-        let verify = if found.len() <= VERIFY_BYTES { Verify::Pages } else { Verify::Head };
+        let whole = left == Left::Anyhow && found.len() <= VERIFY_BYTES;
+        let verify = if whole { Verify::Pages } else { Verify::Head };
         let database = open_file(path, verify)?;
         // A copy or a backup may have come back with more rights than the file was made with.
         if found.permissions().mode() & 0o7777 != MODE {
@@ -140,6 +153,7 @@ pub(super) fn make_tables(transaction: &redb::WriteTransaction) -> Result<(), Fa
     transaction.open_table(REPLAYS)?;
     transaction.open_table(REPLAY_TIMES)?;
     transaction.open_table(SEALED)?;
+    transaction.open_table(PREDECESSORS)?;
     Ok(())
 }
 
@@ -188,6 +202,15 @@ fn create(path: &Path) -> Result<(), StoreError> {
 pub(super) fn open_again(path: &Path) -> Result<Database, StoreError> {
     check_magic(path)?;
     open_file(path, Verify::Head)
+}
+
+/// How the process before left the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nobody knows.
+    Anyhow,
+    /// It said that it closed it.
+    InOrder,
 }
 
 /// How much of a file is looked at when it is opened.

@@ -28,6 +28,8 @@ pub(super) const LEDGER: TableDefinition<'static, RowKey, RowValue> = TableDefin
 /// Sums of the ledger by key and secret version, kept in the transaction that changes the ledger.
 pub(super) const TOTALS: TableDefinition<'static, TotalsKey, TotalsValue> =
     TableDefinition::new("usage_totals");
+/// What was merged of counter generations of other processes, where the ledger's row names another generation.
+pub(super) const PREDECESSORS: TableDefinition<'static, u64, u64> = TableDefinition::new("predecessors");
 /// Answers kept for repeated calls, by what finds them.
 pub(super) const REPLAYS: TableDefinition<'_, ReplayId, &[u8]> = TableDefinition::new("replays");
 /// The same by time, then what finds them: the oldest are forgotten first.

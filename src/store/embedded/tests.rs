@@ -161,9 +161,9 @@ fn a_merge_repeated_after_an_interruption_counts_once() {
     let row = UsageKey { key: KeyId::from_u128(1), hour: 9, route: 0, outcome: Ended::Allowed, version: 1 };
     let at = Timestamp::from_secs(5);
     let counted = |generation, count| Counted { generation, row, count, first_used: at, last_used: at };
-    assert_eq!(store.merge_usage(&[counted(1, 10)]).unwrap()[0].count, 10);
-    assert_eq!(store.merge_usage(&[counted(1, 10)]).unwrap()[0].count, 0);
-    assert_eq!(store.merge_usage(&[counted(2, 4)]).unwrap()[0].count, 4);
+    assert_eq!(store.merge_usage(&[counted(1, 10)], Side::Alone).unwrap()[0].count, 10);
+    assert_eq!(store.merge_usage(&[counted(1, 10)], Side::Alone).unwrap()[0].count, 0);
+    assert_eq!(store.merge_usage(&[counted(2, 4)], Side::Alone).unwrap()[0].count, 4);
     assert_eq!(store.merged_count(&row, 2).unwrap(), Some(4));
     let totals = store.totals(row.key).unwrap();
     assert_eq!((totals[0].0, totals[0].1.requests, totals[0].1.last_used), (1, 14, Some(at)));

@@ -7,8 +7,7 @@ use super::{Outcome, sealed};
 use crate::store::record::{
     self, AuditRecord, KeyRecord, OwnerRecord, RoleRecord, TokenRecord, TombstoneRecord,
 };
-use crate::store::usage_tables::{self as rows, Row};
-use crate::store::{Counted, Revision, Totals, Write, audit};
+use crate::store::{Revision, Write, audit};
 
 /// The number kept in the meta table under `name`.
 pub(super) fn meta_u64(transaction: &WriteTransaction, name: &str) -> Outcome<u64> {
@@ -87,26 +86,4 @@ pub(super) fn append_audit(transaction: &WriteTransaction, drafts: &[audit::Draf
         table.insert(seq, &bytes[..])?;
     }
     Ok(())
-}
-
-pub(super) fn merge_one(
-    ledger: &mut redb::Table<'_, rows::RowKey, rows::RowValue>,
-    totals: &mut redb::Table<'_, rows::TotalsKey, rows::TotalsValue>,
-    counted: &Counted,
-) -> Outcome<u64> {
-    let key = rows::row_key(&counted.row);
-    let before = ledger.get(key)?.map_or_else(Row::default, |stored| Row::read(&stored.value()));
-    let after = before.merged(counted);
-    let more = after.total() - before.total();
-    if after != before {
-        ledger.insert(key, after.bytes())?;
-    }
-    if more > 0 {
-        let key = rows::totals_key(counted.row.key, counted.row.version);
-        let mut sum =
-            totals.get(key)?.map_or_else(Totals::default, |stored| rows::read_totals(&stored.value()));
-        rows::add(&mut sum, counted, more);
-        totals.insert(key, rows::totals_bytes(&sum))?;
-    }
-    Ok(more)
 }

@@ -160,7 +160,7 @@ impl Drop for UsageFile {
 }
 
 /// Bytes of a file of so many segments.
-const fn length(segments: usize) -> u64 {
+pub(super) const fn length(segments: usize) -> u64 {
     HEADER_BYTES + segments as u64 * SEGMENT_BYTES
 }
 
@@ -179,7 +179,7 @@ fn header(store: u128, cells: u64) -> [u8; HEADER_USED] {
 /// How many segments the file of `store` has.
 ///
 /// The header is behind the length where power was lost in the middle of growing: then the length holds.
-fn inspect(file: &File, store: u128) -> Result<usize, Fault> {
+pub(super) fn inspect(file: &File, store: u128) -> Result<usize, Fault> {
     let unreadable = |error: io::Error| Fault::Unreadable(error.kind());
     let bytes = file.metadata().map_err(unreadable)?.len();
     if bytes < HEADER_BYTES {
@@ -246,7 +246,7 @@ fn lock(file: &File, path: &Path) -> Result<(), SlabError> {
 }
 
 /// Renames a file to the first free `<name>.damaged-<n>`.
-fn set_aside(path: &Path, fault: Fault) -> Result<PathBuf, SlabError> {
+pub(super) fn set_aside(path: &Path, fault: Fault) -> Result<PathBuf, SlabError> {
     let name = |n: u32| with_suffix(path, &format!(".damaged-{n}"));
     let free = (1..=MAX_SET_ASIDE).map(name).find(|aside| fs::symlink_metadata(aside).is_err());
     let renamed = free

@@ -28,7 +28,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    fn of(number: u32, state: &State) -> Self {
+    pub(super) fn of(number: u32, state: &State) -> Self {
         Self {
             index: CellIndex(number),
             generation: state.generation,

@@ -55,7 +55,8 @@ impl Process {
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = gather(child.stdout.take().unwrap());
-        let stderr = gather(child.stderr.take().unwrap());
+        // What is passed to it as a socket is no pipe.
+        let stderr = child.stderr.take().map(gather).unwrap_or_default();
         Self { child, stdout, stderr }
     }
 
@@ -84,6 +85,11 @@ impl Process {
             (Arc::strong_count(&self.stdout) == 1 && Arc::strong_count(&self.stderr) == 1).then_some(())
         });
         status
+    }
+
+    /// Whether it has ended; its output may go on, where it started another.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// `kill -9`.

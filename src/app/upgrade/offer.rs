@@ -1,0 +1,209 @@
+//! The running process: hands over to a new one that asks for it, and goes on as if nothing had been where that fails.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use signal_hook::iterator::Handle;
+use tokio::sync::watch;
+
+use super::protocol::{Kind, Line, Other, VERSION, unexpected};
+use super::sockets::{Sockets, encode};
+use super::{Followers, Started};
+use crate::manage::Manage;
+use crate::store::{StoreError, relay};
+use crate::usage::predecessor;
+
+/// How long the new process has to bind and to load what needs no store.
+const PREPARATION: Duration = Duration::from_secs(15);
+/// How long it has from the store's handing over until it serves.
+const START: Duration = Duration::from_secs(30);
+/// How long whoever reads the store is waited for.
+const STORE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a new process that failed has to end by itself.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// What of this process can be handed over.
+pub(crate) struct Offer {
+    /// The control socket.
+    pub(crate) at: PathBuf,
+    /// The usage file.
+    pub(crate) usage: PathBuf,
+    pub(crate) manage: Arc<Manage>,
+    pub(crate) sockets: Mutex<Sockets>,
+    pub(crate) followers: Arc<Followers>,
+    /// Ends what accepts.
+    pub(crate) drain: watch::Sender<bool>,
+    /// Ends what waits.
+    pub(crate) stop: watch::Sender<bool>,
+    /// Ends the admin API.
+    pub(crate) admin: watch::Sender<bool>,
+    /// How it stands; held while a new process is talked to.
+    pub(crate) state: Mutex<State>,
+    /// How this process was started, where it can be again.
+    pub(crate) started: Mutex<Option<Started>>,
+}
+
+/// How it stands with handing over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// This process serves.
+    Serves,
+    /// Another one does.
+    HandedOver,
+    /// This process ends, and nobody takes over.
+    Stops,
+}
+
+impl Offer {
+    /// Listens for a new process from here on, in a thread of its own. `serving` is closed when one has taken over.
+    ///
+    /// # Errors
+    /// Nobody can reach this process for an upgrade.
+    pub(crate) fn listen(self: &Arc<Self>, serving: Handle) -> io::Result<()> {
+        // Beside its name and moved there: whoever asks finds the old socket or the new one, and never none.
+        let young = self.at.with_extension("new");
+        match fs::remove_file(&young) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&young)?;
+        fs::set_permissions(&young, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&young, &self.at)?;
+        let offer = Arc::clone(self);
+        thread::Builder::new().name("upgrade".into()).spawn(move || offer.run(&listener, &serving))?;
+        Ok(())
+    }
+
+    /// Nobody is to ask any more, and nobody to wait where nobody accepts.
+    pub(crate) fn withdraw(&self) {
+        self.sockets.lock().close();
+        // What cannot be removed is replaced at the next start.
+        let _ = fs::remove_file(&self.at);
+    }
+
+    fn run(&self, listener: &UnixListener, serving: &Handle) {
+        for came in listener.incoming() {
+            match came.and_then(Line::new).and_then(|line| self.hand_over(line)) {
+                Ok(line) => {
+                    serving.close();
+                    return self.follow(line);
+                }
+                Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
+            }
+        }
+    }
+
+    /// Hands over to the process at the other end; that line.
+    fn hand_over(&self, mut line: Line) -> io::Result<Line> {
+        let mut state = self.state.lock();
+        line.patience(Some(PREPARATION))?;
+        let version = line.expect(Kind::Hello)?;
+        if version != [VERSION] {
+            return Err(refuse(&mut line, "it speaks another version of the protocol; restart instead"));
+        }
+        if *state != State::Serves {
+            return Err(refuse(&mut line, "it is stopping"));
+        }
+        let process = line.other()?;
+        tracing::info!(pid = line.other_pid()?, "a new process takes over");
+        for offered in self.sockets.lock().offered() {
+            let body = encode(&offered.place, offered.owner);
+            line.send_with(Kind::Socket, &body, &[offered.fd.as_fd()])?;
+        }
+        self.followers.hand_on(&mut line)?;
+        line.send(Kind::AllSockets, &[])?;
+        line.expect(Kind::Give)?;
+        let aside = match self.close_store() {
+            Ok(aside) => aside,
+            Err(error) => return Err(refuse(&mut line, &error.to_string())),
+        };
+        match wait_until_ready(&mut line) {
+            Ok(()) => {
+                *state = State::HandedOver;
+                self.sockets.lock().left();
+                self.followers.leave();
+                self.drain.send_replace(true);
+                self.manage.succeed();
+                self.admin.send_replace(true);
+                tracing::info!("a new process serves: what runs here is finished");
+                Ok(line)
+            }
+            Err(error) => {
+                self.take_back(line, &process, &aside);
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the usage file is, once the store is closed.
+    fn close_store(&self) -> Result<PathBuf, StoreError> {
+        let mut aside = PathBuf::new();
+        self.manage.hand_over(STORE_PATIENCE, || {
+            let moved = predecessor::step_aside(&self.usage);
+            aside = moved
+                .map_err(|error| StoreError::Io { path: self.usage.clone(), cause: error.to_string() })?;
+            Ok(())
+        })?;
+        Ok(aside)
+    }
+
+    /// The new process failed: nobody may have the store when it is opened here again.
+    fn take_back(&self, line: Line, process: &Other, aside: &Path) {
+        drop(line);
+        if !process.ends_within(ENDING) {
+            process.kill();
+        }
+        if let Err(error) = predecessor::step_back(&self.usage, aside) {
+            tracing::error!(%error, "the usage file keeps another name; the next start finds it");
+        }
+        self.manage.ledger().find_predecessors(self.manage.now());
+        self.manage.take_back();
+    }
+
+    /// Takes over the changes that the new process tells of, until this process ends. Without one that tells of them
+    /// no request may begin any more.
+    fn follow(&self, mut line: Line) {
+        let told = line.patience(None).and_then(|()| line.send(Kind::Going, &[])).and_then(|()| {
+            loop {
+                let message = line.receive()?;
+                if message.kind != Kind::Change {
+                    return Err::<(), _>(unexpected(&message));
+                }
+                let writes = relay::decode(&message.body).map_err(io::Error::other)?;
+                self.manage.follow(writes);
+                line.send(Kind::Heard, &[])?;
+            }
+        });
+        let error = told.err().map(|error| error.to_string());
+        tracing::warn!(error, "nobody tells of changes any more: no further request is taken");
+        self.stop.send_replace(true);
+    }
+}
+
+/// Tells the new process why it has to do without.
+fn refuse(line: &mut Line, why: &str) -> io::Error {
+    // Whoever left does not need to know.
+    let _ = line.send(Kind::Refused, why.as_bytes());
+    io::Error::other(format!("refused: {why}"))
+}
+
+/// Says that the store is closed, and waits until the new process serves.
+fn wait_until_ready(line: &mut Line) -> io::Result<()> {
+    line.send(Kind::Given, &[])?;
+    line.patience(Some(START))?;
+    line.expect(Kind::Ready).map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other("the new process ended before it served"),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::other("the new process did not serve in time")
+        }
+        _ => error,
+    })
+}

@@ -1,0 +1,97 @@
+//! Changes beyond this process: told to those that follow, and taken over from the one that is followed.
+//!
+//! A process that has handed its store to a new one still answers what runs. So that a change holds there too before its
+//! caller has the answer, the new process tells it of each, and it applies what it is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use super::Manage;
+use crate::store::{Change, Revision, StoreError, Write};
+
+/// Told what was committed, and back once it holds wherever it must.
+pub type OnCommitted = Box<dyn Fn(&[Write]) + Send + Sync>;
+
+impl Manage {
+    /// Tells `told` of each change from here on. The first that is set stays.
+    pub fn tell(&self, told: OnCommitted) {
+        let _ = self.followers.set(told);
+    }
+
+    /// Commits a change and tells those that follow. The caller holds the writer's lock and applies it here.
+    pub(super) fn keep(&self, change: &mut Change) -> Result<Revision, StoreError> {
+        let revision = self.store.commit(change)?;
+        if let Some(tell) = self.followers.get() {
+            tell(&change.writes);
+        }
+        Ok(revision)
+    }
+
+    /// Lets go of the store between two changes, with all usage merged, and runs `aside` before another may have it.
+    ///
+    /// # Errors
+    /// It stays in use here.
+    pub fn hand_over(
+        &self,
+        patience: Duration,
+        aside: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let _writer = self.writer.lock();
+        self.ledger.hand_over(self.now(), || {
+            self.store.hand_over(patience)?;
+            aside().inspect_err(|_| self.store.take_back())
+        })
+    }
+
+    /// Takes the store back: nobody else got to use it.
+    pub fn take_back(&self) {
+        self.store.take_back();
+    }
+
+    /// Another process has taken over: whoever asks here is to ask there.
+    pub fn succeed(&self) {
+        self.succeeded.store(true, Ordering::Release);
+    }
+
+    /// Whether another process has taken over.
+    pub fn is_succeeded(&self) -> bool {
+        self.succeeded.load(Ordering::Acquire)
+    }
+
+    /// Applies changes that another process has committed: they hold for every request that starts now.
+    pub fn follow(&self, writes: Vec<Write>) {
+        let now = self.clock.monotonic();
+        for write in writes {
+            match write {
+                Write::PutKey(key) => {
+                    self.snapshot.apply(Some(&key), Some(&key), now);
+                    if key.revoked.is_some() {
+                        self.cut_aside(key.id);
+                    }
+                }
+                Write::DeleteKey(stone) => {
+                    self.snapshot.remove(stone.id);
+                    self.cut_aside(stone.id);
+                }
+                Write::PutRole(role) => self.snapshot.apply_role(&role.name, Some(&role)),
+                Write::DeleteRole(name) => self.snapshot.apply_role(&name, None),
+                Write::PutOwner(owner) => self.snapshot.apply_owner(&owner.name, Some(&owner), now),
+                Write::DeleteOwner(name) => self.snapshot.apply_owner(&name, None, now),
+                Write::PutToken(_)
+                | Write::DeleteToken(_)
+                | Write::PutReplay(_)
+                | Write::PutSealed(_)
+                | Write::DropSealed(_)
+                | Write::PutMasterCheck(_) => {}
+            }
+        }
+    }
+
+    /// Cuts what runs of a key, and does not wait for what may end by itself.
+    fn cut_aside(&self, id: crate::key::KeyId) {
+        let lines = Arc::clone(&self.lines);
+        thread::spawn(move || lines.cut(id));
+    }
+}

@@ -1,0 +1,218 @@
+//! Processes that counted before this one, and may still: each left its usage file under a number beside ours.
+//!
+//! A process that hands its store to a new one goes on counting in its own file until its last request has ended. The
+//! new one merges that file each second, and once more when its owner is gone; then the file goes. A process that died
+//! in between left such a file too, so the next start loses nothing. Counts are absolute, and what is merged of each
+//! counter stands in the store, so merging again is harmless.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::ledger::{counted, still_open};
+use super::quota;
+use super::slab::{Foreign, Reading, Slab};
+use crate::clock::Timestamp;
+use crate::store::{Added, Counted, StoreError};
+
+/// The highest number of a file.
+const MAX_NUMBER: u32 = 1 << 24;
+/// Files that are looked at, at most.
+const MAX_FILES: usize = 1024;
+
+/// The files of processes before this one.
+#[derive(Debug)]
+pub struct Predecessors {
+    /// This process's own file.
+    path: PathBuf,
+    store: u128,
+    list: Vec<Predecessor>,
+}
+
+#[derive(Debug)]
+struct Predecessor {
+    file: Foreign,
+    /// What was merged of each generation by this process.
+    merged: HashMap<u64, u64>,
+    /// What this process's quotas have of each generation; `None` before they have anything.
+    taken: Option<HashMap<u64, u64>>,
+}
+
+impl Predecessors {
+    /// Those that lie beside the usage file at `path`, for the store of this ID.
+    pub fn beside(path: &Path, store: u128) -> Self {
+        let mut found = Self { path: path.into(), store, list: Vec::new() };
+        found.find();
+        found
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Looks for files that are not known yet.
+    pub fn find(&mut self) {
+        for path in numbered(&self.path).into_iter().take(MAX_FILES) {
+            if self.list.iter().any(|known| known.file.path() == path) {
+                continue;
+            }
+            match Foreign::open(&path, self.store) {
+                Ok((Some(file), _)) => {
+                    self.list.push(Predecessor { file, merged: HashMap::new(), taken: None });
+                }
+                Ok((None, Some(fault))) => {
+                    let path = path.display();
+                    tracing::error!(%path, %fault, "an earlier process's usage file was damaged and is set aside");
+                }
+                Ok((None, None)) => {}
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!(%path, %error, "an earlier process's usage file waits for the next start");
+                }
+            }
+        }
+    }
+
+    /// Raises each quota's counter in `slab` to what any that was just found has charged: the newest began with what
+    /// those before it had.
+    pub(super) fn inherit_quotas(&mut self, slab: &Slab, now: Timestamp) {
+        for Predecessor { file, taken, .. } in self.list.iter_mut().filter(|one| one.taken.is_none()) {
+            let taken = taken.insert(HashMap::new());
+            quotas(file, now, |reading| {
+                if let Some(index) = slab.find_or_claim(&reading.key, now) {
+                    // A counter that is taken away in between is of a window that is over.
+                    let _ = slab.seed(index, &reading.key, reading.count);
+                }
+                taken.insert(reading.generation, reading.count);
+            });
+        }
+    }
+
+    /// Takes into `slab` what they have charged to quotas since the last time.
+    pub(super) fn take_quotas(&mut self, slab: &Slab, now: Timestamp) {
+        for Predecessor { file, taken, .. } in &mut self.list {
+            let Some(taken) = taken else { continue };
+            quotas(file, now, |reading| {
+                let before = taken.insert(reading.generation, reading.count).unwrap_or(0);
+                // Counts have 48 bits.
+                let by = reading.count.cast_signed().wrapping_sub(before.cast_signed());
+                if by != 0
+                    && let Some(index) = slab.find_or_claim(&reading.key, now)
+                {
+                    // As above.
+                    let _ = slab.shift(index, &reading.key, by);
+                }
+            });
+        }
+    }
+
+    /// Merges what moved by `merge`, tells `added` what was new, and lets go of each file whose process has ended.
+    pub(super) fn merge(
+        &mut self,
+        merge: impl Fn(&[Counted]) -> Result<Vec<Added>, StoreError>,
+        mut added: impl FnMut(&[Added]),
+    ) -> Result<(), StoreError> {
+        let mut at = 0;
+        while let Some(Predecessor { file, merged, .. }) = self.list.get_mut(at) {
+            // Asked before it is read: what comes after the last look is never missed.
+            let is_final = file.is_final();
+            let mut moved = Vec::new();
+            let read = file.readings(|reading| {
+                if merged.get(&reading.generation) != Some(&reading.count) {
+                    moved.extend(counted(reading));
+                }
+            });
+            let whole = note(file, read);
+            if !moved.is_empty() {
+                added(&merge(&moved)?);
+                merged.extend(moved.iter().map(|one| (one.generation, one.count)));
+            }
+            if is_final && whole && removed(file.path()) {
+                self.list.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks at each counter of a quota whose window is not over.
+fn quotas(file: &mut Foreign, now: Timestamp, mut each: impl FnMut(&Reading)) {
+    let read = file.readings(|reading| {
+        if reading.key.kind.0 >= quota::FIRST_QUOTA_KIND && still_open(&reading.key, now) {
+            each(reading);
+        }
+    });
+    note(file, read);
+}
+
+/// Whether all of a file could be read.
+fn note(file: &Foreign, read: io::Result<()>) -> bool {
+    if let Err(error) = &read {
+        let path = file.path().display();
+        tracing::warn!(%path, %error, "an earlier process's usage file cannot be read");
+    }
+    read.is_ok()
+}
+
+/// Removes a file whose counts are all in the store, for good before anything is forgotten of it.
+fn removed(path: &Path) -> bool {
+    let gone = match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => File::open(folder_of(path)).and_then(|folder| folder.sync_all()),
+    };
+    if let Err(error) = &gone {
+        tracing::warn!(path = %path.display(), %error, "a usage file that is merged cannot be removed");
+    }
+    gone.is_ok()
+}
+
+/// Gives the usage file at `path` a number, so that the next process makes one of its own there.
+///
+/// # Errors
+/// It keeps its name.
+pub fn step_aside(path: &Path) -> io::Result<PathBuf> {
+    let newest = numbered(path).last().and_then(|path| number_of(path)).unwrap_or(0);
+    let aside = (newest + 1..MAX_NUMBER).map(|number| path_of(path, number));
+    let free = aside.into_iter().find(|path| fs::symlink_metadata(path).is_err());
+    let aside = free.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Gives it its name back; what another process made there meanwhile gets a number itself.
+///
+/// # Errors
+/// It keeps its number.
+pub fn step_back(path: &Path, aside: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        step_aside(path)?;
+    }
+    fs::rename(aside, path)
+}
+
+/// The numbered files beside the usage file at `path`, by number.
+pub fn numbered(path: &Path) -> Vec<PathBuf> {
+    let Ok(folder) = fs::read_dir(folder_of(path)) else { return Vec::new() };
+    let of_it = |found: PathBuf| number_of(&found).filter(|number| path_of(path, *number) == found);
+    let mut numbers: Vec<u32> =
+        folder.filter_map(|entry| of_it(folder_of(path).join(entry.ok()?.file_name()))).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().map(|number| path_of(path, number)).collect()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn number_of(path: &Path) -> Option<u32> {
+    path.extension()?.to_str()?.parse().ok()
+}
+
+fn path_of(path: &Path, number: u32) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    folder_of(path).join(format!("{name}.{number}"))
+}
