@@ -45,6 +45,7 @@ use crate::proxy::{Gateway, KeyedProxy};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, Peppering};
+use crate::traces::Traces;
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
@@ -205,7 +206,8 @@ pub fn build_with_clock(
     let admin_listener = listeners::bind(&admin, config.admin.listen)?;
     let core = Core::open(config, clock)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
-    let routing = Routing::new(config, None, &*core.store, &core.metrics)?;
+    let mut routing = Routing::new(config, None, &*core.store, &core.metrics)?;
+    routing.traces = Traces::new(config.traces.as_ref(), None, &core.metrics)?;
     proxies.block_on(routing.resolve());
     let watch =
         Arc::new(Watch::new(admin.handle().clone(), Arc::clone(&core.clock), Arc::clone(&core.metrics)));
@@ -369,8 +371,10 @@ impl App {
             background,
             watch,
             core,
+            reloader,
             ..
         } = self;
+        let began = core.clock.monotonic();
         shutdown.send_replace(true);
         proxies.block_on(async {
             for task in accepting {
@@ -387,6 +391,7 @@ impl App {
         // Dropping the runtime drops what was cut off, and each request counts itself as it goes.
         drop(proxies);
         drop(admin);
+        reloader.flush_traces(began);
         core.ledger.merge().context("usage could not be merged at the end; it is kept in the usage file")?;
         Ok(())
     }

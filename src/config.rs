@@ -13,12 +13,14 @@ pub mod health;
 mod hosts;
 pub mod http2;
 pub mod listen;
+pub mod log;
 mod master_key;
 mod matching;
 mod rotation;
 mod route;
 mod sections;
 mod tls;
+pub mod traces;
 mod tree;
 pub mod trust;
 mod upstream;
@@ -32,6 +34,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use health::{Ejection, Health};
+pub use log::{AccessLog, Log, LogFormat};
 pub use master_key::MasterKey;
 pub use trust::{Identity, Trust, Verification};
 
@@ -55,6 +58,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[log]`
     pub log: Log,
+    /// `[traces]`; `None`: the gateway takes no part in traces
+    pub traces: Option<traces::Traces>,
     /// `[upstreams.NAME]`, by name
     pub upstreams: BTreeMap<String, Upstream>,
     /// `[[routes]]`, in the file's order
@@ -202,35 +207,6 @@ impl std::fmt::Debug for Pepper {
 pub struct Metrics {
     /// How many keys get a series of their own.
     pub top_keys: usize,
-}
-
-/// `[log]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// How lines are written.
-    pub format: LogFormat,
-    /// The least level that is written.
-    pub level: tracing::Level,
-    /// Whether each request gets a line.
-    pub access: AccessLog,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Whether each request gets a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessLog {
-    /// One line a request.
-    On,
-    /// None.
-    Off,
 }
 
 /// `[upstreams.NAME]`

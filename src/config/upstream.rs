@@ -68,7 +68,7 @@ fn upstream(
     let resolve_every = fields.read("resolve_every", |v| within(v, RESOLVE_EVERY));
     let health = health::health(&mut fields);
     let ejection = health::ejection(&mut fields);
-    let set_headers = headers::set_headers(&mut fields);
+    let set_headers = headers::set_headers(&mut fields, "set_headers");
     let protocol = fields.read("http2", |v| either(v, Protocol::Http2, Protocol::Http1));
     fields.finish();
     Some(Upstream {

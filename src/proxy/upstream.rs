@@ -81,6 +81,11 @@ impl Chosen {
         &self.endpoint.address
     }
 
+    /// What the configuration calls it.
+    pub fn target_name(&self) -> &str {
+        &self.target.address
+    }
+
     /// The request went well there.
     pub fn serves(&self) {
         self.endpoint.serves();
