@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -232,8 +233,10 @@ pub struct Upstream {
     pub trust: Trust,
     /// Idle connections that are kept to each address of a target.
     pub keepalive: u32,
-    /// How often the names of targets are looked up again.
-    pub resolve_every: Duration,
+    /// How long what a look-up of a target's name found is used at most; `None`: as long as it says.
+    pub resolve_every: Option<Duration>,
+    /// Which name servers are asked; empty: the system's.
+    pub dns_servers: Arc<[SocketAddr]>,
     /// How targets are asked whether they are well; `None`: not at all.
     pub health: Option<Health>,
     /// When a target at which requests fail is left alone; `None`: never.

@@ -72,6 +72,17 @@ impl TargetMetric {
     }
 }
 
+/// `portcullis_upstream_resolve_failures_total` of one target.
+#[derive(Debug, Clone)]
+pub struct NameMetric(IntCounter);
+
+impl NameMetric {
+    /// A look-up failed.
+    pub fn count(&self) {
+        self.0.inc();
+    }
+}
+
 /// What is read when Prometheus asks.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -246,8 +257,8 @@ impl Metrics {
     }
 
     /// The counter of a name's look-ups that failed; the same one after a reload.
-    pub fn unresolved(&self, upstream: &str, target: &str) -> IntCounter {
-        self.unresolved.with_label_values(&[upstream, target])
+    pub fn name(&self, upstream: &str, target: &str) -> NameMetric {
+        NameMetric(self.unresolved.with_label_values(&[upstream, target]))
     }
 
     /// Ends the series of a target that is no more.
@@ -309,6 +320,7 @@ mod tests {
         metrics.target("api", "10.0.0.7:80").unhealthy();
         metrics.target("api", "10.0.0.8:80").healthy();
         metrics.forget_target("api", "10.0.0.8:80");
+        metrics.name("api", "a.internal:80").count();
         let reading =
             Reading { busiest: vec![("key_1".into(), "ci \"x\"".into(), 7)], other: 3, ..Reading::default() };
         let text = metrics.render(&reading).unwrap();
@@ -326,6 +338,8 @@ mod tests {
             "portcullis_panics_total 0",
             "portcullis_upstream_target_healthy{target=\"10.0.0.7:80\",upstream=\"api\"} 0",
             "portcullis_usage_files_set_aside_total 0",
+            "portcullis_trace_spans_total{result=\"queue_full\"} 0",
+            "portcullis_upstream_resolve_failures_total{target=\"a.internal:80\",upstream=\"api\"} 1",
             "process_open_fds",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

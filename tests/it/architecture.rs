@@ -74,6 +74,7 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["traces/otlp"]),
     ("opentelemetry_otlp", &["traces/otlp"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("hickory_resolver", &["proxy/upstream/names.rs"]),
     ("postcard", &["store/record"]),
 ];
 

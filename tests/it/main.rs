@@ -32,6 +32,7 @@ mod life;
 mod limits;
 mod metrics;
 mod model;
+mod names;
 mod notify;
 mod openapi;
 mod operations;
