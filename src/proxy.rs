@@ -24,6 +24,7 @@ pub mod reply;
 pub mod request;
 pub mod routing;
 pub mod socket;
+mod trace;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -145,6 +146,7 @@ impl ProxyHttp for KeyedProxy {
         ctx.line.0 = head.method.clone();
         let given = request_id::given(&head.headers).map(str::to_owned);
         ctx.request_id = given.unwrap_or_else(|| request_id::new(ctx.received));
+        ctx.joins_trace(head, request::scheme(session));
         if let Some(reply) = self.preflight(session, ctx) {
             ctx.ends(Outcome::Allowed, reply.status);
             ctx.settle();
@@ -196,9 +198,9 @@ impl ProxyHttp for KeyedProxy {
         let peer = request::peer(session);
         let trusted = request::is_trusted(peer.to_canonical(), &route.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
-        let secured = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let origin = Origin { peer, trust, scheme: if secured { "https" } else { "http" } };
-        forward::rewrite(request, route, passage, origin, &ctx.request_id)
+        let origin = Origin { peer, trust, scheme: request::scheme(session) };
+        forward::rewrite(request, route, passage, origin, &ctx.request_id)?;
+        ctx.forward_trace(request)
     }
 
     async fn request_body_filter(
@@ -245,6 +247,7 @@ impl ProxyHttp for KeyedProxy {
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
             session.set_read_timeout(Some(route.upstream.config.websocket_idle));
         }
+        ctx.try_answers(response.status);
         forward::clean_answer(response);
         cors::apply(session, response, ctx)?;
         let chunked = response.headers.contains_key(header::TRANSFER_ENCODING);
@@ -300,6 +303,7 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        ctx.try_ends(Some(error.etype().as_str()));
         failure::note_no_connection(ctx, &error);
         let another = ctx.route.as_ref().is_some_and(|route| failure::may_try_another(&route.upstream, ctx));
         // Nothing was sent, so another target may be tried: it cannot run twice.
@@ -316,6 +320,7 @@ impl ProxyHttp for KeyedProxy {
         client_reused: bool,
     ) -> Box<Error> {
         let line = if client_reused { failure::Kept::Reused } else { failure::Kept::Fresh };
+        ctx.try_ends(Some(error.etype().as_str()));
         failure::decide_retry(session, &mut error, ctx, line);
         error
     }
@@ -332,6 +337,7 @@ impl ProxyHttp for KeyedProxy {
             self.0.metrics.upstream_error(&route.upstream.name, denial.outcome());
             tracing::warn!(
                 request_id = ctx.request_id,
+                trace_id = ctx.trace(),
                 upstream = route.upstream.name,
                 code = denial.outcome().as_str(),
                 cause = error.etype().as_str(),

@@ -31,6 +31,7 @@ use crate::proxy::routing::Routing;
 use crate::proxy::socket::Listener;
 use crate::proxy::upstream::watch::Watch;
 use crate::proxy::{Gateway, KeyedProxy};
+use crate::traces::Traces;
 
 /// Connections kept to upstreams in all: at least so many, and at most.
 const UPSTREAM_POOL: (usize, usize) = (1 << 10, 1 << 16);
@@ -80,7 +81,8 @@ pub fn build_from(
     origin.take_store()?;
     let core = Core::open_after(config, clock, before)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
-    let routing = Routing::new(config, None, &*core.store, &core.metrics)?;
+    let mut routing = Routing::new(config, None, &*core.store, &core.metrics)?;
+    routing.traces = Traces::new(config.traces.as_ref(), None, &core.metrics)?;
     proxies.block_on(routing.resolve());
     let watch =
         Arc::new(Watch::new(admin.handle().clone(), Arc::clone(&core.clock), Arc::clone(&core.metrics)));

@@ -1,4 +1,5 @@
-//! The six tables that have defaults: `[gateway]`, `[admin]`, `[store]`, `[keys]`, `[metrics]`, `[log]`.
+//! The tables that have defaults: `[gateway]`, `[admin]`, `[store]`, `[keys]`, `[metrics]`; `[log]` and `[traces]` have
+//! files of their own.
 //!
 //! The defaults were put in before, so each field that always has a value is required here: one that
 //! `config/default.toml` forgets is found by the first test.
@@ -19,10 +20,7 @@ use super::http2;
 use super::listen;
 use super::rotation;
 use super::tls;
-use super::{
-    AccessLog, Admin, AdminTls, CoreDumps, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess,
-    Pepper, Store,
-};
+use super::{Admin, AdminTls, CoreDumps, Gateway, Keys, MasterKey, Metrics, MetricsAccess, Pepper, Store};
 use crate::document::{Fields, either, integer, string, text};
 use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
 
@@ -137,26 +135,6 @@ pub fn metrics(mut fields: Fields<'_>) -> Option<Metrics> {
     let top_keys = fields.require("top_keys", |v| integer(v, 0, MAX_TOP_KEYS));
     fields.finish();
     Some(Metrics { top_keys: count(top_keys?) })
-}
-
-/// Reads `[log]`.
-pub fn log(mut fields: Fields<'_>) -> Option<Log> {
-    let format = fields.require("format", |value| match string(value)? {
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("must be \"json\" or \"text\"".into()),
-    });
-    let level = fields.require("level", |value| match string(value)? {
-        "error" => Ok(tracing::Level::ERROR),
-        "warn" => Ok(tracing::Level::WARN),
-        "info" => Ok(tracing::Level::INFO),
-        "debug" => Ok(tracing::Level::DEBUG),
-        "trace" => Ok(tracing::Level::TRACE),
-        _ => Err("must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".into()),
-    });
-    let access = fields.require("access", |v| either(v, AccessLog::On, AccessLog::Off));
-    fields.finish();
-    Some(Log { format: format?, level: level?, access: access? })
 }
 
 /// A list that must not be empty where there is one.
