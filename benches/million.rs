@@ -125,7 +125,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
 
     fn load(&self) -> Load {
         Load {
-            address: self.address,
+            addresses: vec![self.address],
             path: "/v1/models",
             secrets: Some(Secrets::new(0..lists::enabled(self.keys))),
             connections: CONNECTIONS,

@@ -93,6 +93,7 @@ pub struct Site {
     pub admin: SocketAddr,
     cores: Cores,
     http2: Http2,
+    threads: usize,
 }
 
 /// Whether Portcullis takes HTTP/2 on its plain listener.
@@ -115,6 +116,7 @@ impl Site {
             admin,
             cores,
             http2: Http2::Off,
+            threads: 1,
         };
         match site.software {
             Software::ForwardOnly => {}
@@ -133,6 +135,12 @@ impl Site {
     /// With HTTP/2 or without.
     pub fn with(mut self, http2: Http2) -> Self {
         self.http2 = http2;
+        self
+    }
+
+    /// With this many worker threads: Portcullis's alone.
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
         self
     }
 
@@ -180,6 +188,7 @@ impl Site {
             ("{{FOLDER}}", self.folder.path().display().to_string()),
             ("{{LIMIT}}", limit.to_string()),
             ("{{ACCESS_LOG}}", on.to_string()),
+            ("{{THREADS}}", self.threads.to_string()),
             ("{{H2C}}", (self.http2 == Http2::On).to_string()),
             ("{{CREDENTIALS}}", credentials),
         ]

@@ -5,7 +5,7 @@
 //! and the same for all that is measured.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -71,7 +71,7 @@ pub fn measure(load: &Load) -> anyhow::Result<Latencies> {
 fn one_connection(load: &Load, seed: u64, ready: &Barrier) -> anyhow::Result<(usize, Vec<f64>)> {
     // Without it the system wakes a sleeper up to 50 us late.
     let exact = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    let stream = connect(load.address);
+    let stream = connect(load);
     let moments = moments(seed);
     // All arrive here, also those that failed, so that none waits for ever.
     ready.wait();
@@ -92,8 +92,8 @@ fn one_connection(load: &Load, seed: u64, ready: &Barrier) -> anyhow::Result<(us
     Ok((moments.len(), counted))
 }
 
-fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
+fn connect(load: &Load) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(load.addresses.first().context("no address")?)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     Ok(stream)

@@ -20,7 +20,8 @@
 //!
 //! `PORTCULLIS_BENCH_ROUNDS` sets the rounds, `PORTCULLIS_BENCH_ONLY` names contenders (`forward,portcullis,million,
 //! log,public,nginx,haproxy,envoy,beside`), `PORTCULLIS_BENCH_BESIDE` another build of Portcullis to measure beside
-//! this one. With the argument `train` it drives `PORTCULLIS_BIN` alone, once, for a profile (`train.rs`).
+//! this one. With the argument `train` it drives `PORTCULLIS_BIN` alone, once, for a profile (`train.rs`); with `threads`
+//! it compares numbers of worker threads (`threads.rs`).
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod contenders;
@@ -37,6 +38,7 @@ mod measure;
 mod report;
 #[path = "../support/secrets.rs"]
 mod secrets;
+mod threads;
 mod train;
 mod versions;
 #[path = "../support/wire.rs"]
@@ -133,7 +135,7 @@ fn lines<'a>(running: &'a [Running], upstream: SocketAddr) -> Vec<Line<'a>> {
     let unknown = Secrets::new(UNKNOWN..UNKNOWN + KEYS);
     let load = |address, path, secrets: &Secrets, status| {
         let secrets = Some(secrets.clone());
-        Load { address, path, secrets, connections: CONNECTIONS, requests: REQUESTS, status }
+        Load { addresses: vec![address], path, secrets, connections: CONNECTIONS, requests: REQUESTS, status }
     };
     let keyed = "/v1/models";
     let direct = load(upstream, keyed, &known, 200);
@@ -175,14 +177,18 @@ fn verify_counts(running: &[Running], lines: &[Line<'_>]) -> anyhow::Result<()> 
 }
 
 fn main() -> anyhow::Result<()> {
-    let cores = Cores::take()?;
+    let asked = |what: &str| std::env::args().any(|argument| argument == what);
+    let cores = if asked("threads") { Cores::FREE } else { Cores::take()? };
     let client = Client::new()?;
     let upstream = machine::free_address()?;
     let mut serving = Command::new(machine::example("bench_upstream")?);
     let mut serving = Process::start(serving.arg(upstream.to_string()))?;
     serving.wait_for(upstream, "/v1/models")?;
-    if std::env::args().any(|argument| argument == "train") {
+    if asked("train") {
         return train::drive(&client, upstream, cores);
+    }
+    if asked("threads") {
+        return threads::compare(&client, upstream, rounds()?);
     }
     let (mut running, mut left_out) = (Vec::new(), Vec::new());
     let entries: Vec<Entry> = entries().into_iter().filter(|entry| wanted(entry.word)).collect();
@@ -193,7 +199,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     say_left_out(&left_out);
-    let rounds = std::env::var("PORTCULLIS_BENCH_ROUNDS").map_or(Ok(ROUNDS), |text| text.parse())?;
+    let rounds = rounds()?;
     let mut lines = lines(&running, upstream);
     measure::rounds(&client, &mut lines, rounds)?;
     verify_counts(&running, &lines)?;
@@ -201,6 +207,10 @@ fn main() -> anyhow::Result<()> {
     report::report(&machine, &lines, &left_out)?;
     say_left_out(&left_out);
     Ok(())
+}
+
+fn rounds() -> anyhow::Result<usize> {
+    Ok(std::env::var("PORTCULLIS_BENCH_ROUNDS").map_or(Ok(ROUNDS), |text| text.parse())?)
 }
 
 /// Loudly: a figure that is missing must not look like one that nobody wanted.

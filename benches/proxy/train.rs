@@ -34,7 +34,7 @@ pub fn drive(client: &Client, upstream: SocketAddr, cores: Cores) -> anyhow::Res
         let process = site.start(LIMIT)?;
         let load = |path, numbers, requests, status| {
             let secrets = Some(Secrets::new(numbers));
-            Load { address: site.address, path, secrets, connections: CONNECTIONS, requests, status }
+            Load { addresses: vec![site.address], path, secrets, connections: CONNECTIONS, requests, status }
         };
         client.run(&load("/v1/models", 0..KEYS, KEYED, 200))?;
         client.run(&load("/v1/models", UNKNOWN..UNKNOWN + KEYS, OTHER, 401))?;

@@ -17,7 +17,8 @@ use crate::wire::{self, Requests, Secrets};
 /// What to send, and what to expect.
 #[derive(Clone)]
 pub struct Load {
-    pub address: SocketAddr,
+    /// Who is sent it: each connection goes to the next of these.
+    pub addresses: Vec<SocketAddr>,
     pub path: &'static str,
     /// Each request has a random one of these; none where there are none.
     pub secrets: Option<Secrets>,
@@ -40,8 +41,8 @@ impl Client {
         self.0.block_on(async {
             let mut connections = JoinSet::new();
             let mut streams = Vec::new();
-            for _ in 0..load.connections {
-                let stream = TcpStream::connect(load.address).await?;
+            for address in load.addresses.iter().cycle().take(load.connections) {
+                let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 streams.push(stream);
             }

@@ -45,6 +45,9 @@ pub struct Cores {
 }
 
 impl Cores {
+    /// Nothing is pinned: the system spreads all over the cores that there are.
+    pub const FREE: Self = Self { measured: None, other: None };
+
     /// The first two that this process may run on; it moves to the second itself.
     pub fn take() -> anyhow::Result<Self> {
         let allowed = sched_getaffinity(None)?;
