@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup rust build release-pgo quickstart test lint bench bench-setup fuzz
+.PHONY: help setup rust build release-pgo quickstart test lint bench bench-setup soak fuzz
 
 # What the build needs beside Rust: zlib-ng is built with cmake, and ring, mimalloc and zstd with a C compiler.
 PACKAGES := cmake gcc libc6-dev make
@@ -167,6 +167,10 @@ bench-setup: ## install what `make bench` compares with: nginx and HAProxy with 
 	/usr/sbin/nginx -v
 	/usr/sbin/haproxy -v | head -n1
 	$(ENVOY)/bin/envoy --version | tail -n1
+
+soak: rust ## SOAK_MINUTES (30) at SOAK_RATE (10000) requests a second while keys come and go: memory, descriptors, counters
+	@cargo build --release --locked --examples
+	cargo bench --locked --bench soak
 
 fuzz: rust ## each fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain and cargo-fuzz
 	@if ! rustc +nightly --version >/dev/null 2>&1; then

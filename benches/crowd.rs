@@ -51,8 +51,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(4);
 const WARM_UP: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(10);
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// How late the last half head may be closed: what its byte a second and the clients' own core take.
-const HEAD_SLACK: Duration = Duration::from_secs(2);
+/// How late the last half head may be seen closed: a refused client is read from for a while, and is looked at once a
+/// second.
+const HEAD_SLACK: Duration = Duration::from_secs(4);
 /// What the gateway gets before its memory is looked at: the usage is merged once a second.
 const SETTLE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);

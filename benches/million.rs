@@ -9,6 +9,9 @@
 //! one without keys, divided by the keys: their names, and what the store keeps in its cache, included.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "support/admin.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod admin;
 #[path = "support/figures.rs"]
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod figures;
@@ -108,7 +111,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
     fn start(&self) -> anyhow::Result<(Process, Duration)> {
         let started = now();
         let mut command = Command::new(machine::gateway());
-        command.env("PORTCULLIS_ADMIN_TOKEN", lists::ADMIN_TOKEN);
+        command.env("PORTCULLIS_ADMIN_TOKEN", admin::TOKEN);
         let mut process = Process::start(command.arg("serve").arg("--config").arg(self.config()))?;
         process.wait_for(self.admin, "/readyz")?;
         Ok((process, started.elapsed()))

@@ -30,6 +30,9 @@
 //! A reload ([`app::reload`]) makes a whole [`proxy::routing::Routing`] beside the one in force and swaps the two at once;
 //! what runs keeps the one that it began with.
 //!
+//! An upgrade ([`app::upgrade`]) hands sockets and store to a new process; this one answers what it has, counts in its own
+//! file ([`usage::predecessor`]) and applies the changes that it is told of ([`manage::Manage::follow`]).
+//!
 //! # Invariants
 //!
 //! - Nothing is forwarded without a [`admission::Passage`], and only [`admission::Judge::admit`] makes one.

@@ -163,6 +163,11 @@ impl Process {
         Ok(bytes)
     }
 
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.0.id()))?.count())
+    }
+
     /// Waits until something answers 200 for `path` at this address, and says how long that took.
     pub fn wait_for(&mut self, address: SocketAddr, path: &str) -> anyhow::Result<Duration> {
         self.wait_for_start(address, path, b"HTTP/1.1 200")

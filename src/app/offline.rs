@@ -15,7 +15,7 @@ use crate::key::secret::SecretHasher;
 use crate::store::StoreError;
 use crate::store::backup::{BackupError, Reader};
 use crate::store::embedded::{self, EmbeddedStore, Peppering, Restored};
-use crate::usage::slab;
+use crate::usage::{predecessor, slab};
 
 /// How many stores may be set aside beside one before a restore gives up.
 const MAX_SET_ASIDE: u32 = 1000;
@@ -148,12 +148,14 @@ fn replace(path: &Path, young: &Path, old: Option<&File>) -> anyhow::Result<Vec<
     }
     fs::rename(young, path)
         .with_context(|| format!("{}: the restored store cannot be put in its place", path.display()))?;
-    let beside = name(&usage, n);
-    match fs::rename(&usage, &beside) {
-        Ok(()) => aside.push(beside),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // Also where it stays, the new store takes it for a foreign one.
-        Err(error) => note_left(&usage, &error),
+    for file in predecessor::numbered(&usage).into_iter().chain([usage]) {
+        let beside = name(&file, n);
+        match fs::rename(&file, &beside) {
+            Ok(()) => aside.push(beside),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // Also where it stays, the new store takes it for a foreign one.
+            Err(error) => note_left(&file, &error),
+        }
     }
     Ok(aside)
 }

@@ -45,9 +45,15 @@ impl Manage {
         })
     }
 
-    /// Takes the store back: nobody else got to use it.
-    pub fn take_back(&self) {
+    /// Takes the store back from a process that did not get to serve. What it may have written by then is the admin
+    /// token that it was started with.
+    ///
+    /// # Errors
+    /// The store does not open again yet.
+    pub fn take_back(&self) -> Result<(), StoreError> {
+        let _writer = self.writer.lock();
         self.store.take_back();
+        self.tokens.load_again(self.store.as_ref())
     }
 
     /// Another process has taken over: whoever asks here is to ask there.

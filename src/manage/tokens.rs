@@ -29,6 +29,12 @@ impl Tokens {
         Ok(Self(RwLock::new(tokens)))
     }
 
+    pub(super) fn load_again(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let fresh = Self::load(store)?.0.into_inner();
+        *self.0.write() = fresh;
+        Ok(())
+    }
+
     fn replace(&self, token: AdminToken) {
         let mut tokens = self.0.write();
         tokens.retain(|_, known| known.id != token.id);

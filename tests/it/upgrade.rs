@@ -7,12 +7,20 @@ mod following;
 mod load;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Admin, Client, Fixture, Process, Server, config_file, eventually, serve};
+use crate::support::{
+    Admin, Client, Fixture, H2, Process, Server, block, config_file, eventually, serve, whole,
+};
 
 /// How long an old process may take to end once its last request has.
 const END: Duration = Duration::from_secs(10);
@@ -101,6 +109,80 @@ fn a_new_process_has_the_same_places_and_the_old_one_finishes_what_it_has() {
     eventually("the old one's file is merged and gone", || world.usage_files() == 1);
     assert_eq!(world.admin().get("/readyz").status, 200);
     world.admin().key(&json!({}));
+}
+
+#[test]
+fn the_new_process_listens_where_its_own_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let [stays, goes, comes] = ["stays", "goes", "comes"].map(|name| folder.path().join(name));
+    let listen = |paths: [&Path; 2]| {
+        let [one, other] = paths.map(|path| format!("\"unix:{}\"", path.display()));
+        format!("listen = [\"127.0.0.1:0\", {one}, {other}]\n")
+    };
+    let before = listen([&stays, &goes]);
+    let routes = "[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n";
+    let mut world = World::with(&format!("[gateway]\n{before}{routes}"));
+    let answers = |path: &Path| {
+        let Ok(mut stream) = UnixStream::connect(path) else { return false };
+        stream.write_all(b"GET /v1/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 401 ")
+    };
+    assert!(answers(&stays) && answers(&goes) && !answers(&comes));
+    let text = fs::read_to_string(&world.config).unwrap();
+    fs::write(&world.config, text.replace(&before, &listen([&stays, &comes]))).unwrap();
+    let old = world.upgrade();
+    ends(old);
+    assert!(answers(&stays), "the file is not taken away by the old process");
+    assert!(answers(&comes));
+    assert!(!goes.exists(), "what is no longer listened on goes");
+    drop(world);
+}
+
+/// HTTP/2 clients are told to go (GOAWAY), and no stream that was begun is lost.
+#[test]
+fn clients_of_http2_lose_no_stream() {
+    let listen = "[gateway]\nlisten = [\"127.0.0.1:0\"]\nh2c = true\n";
+    let mut world = World::with(&format!("{listen}[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n"));
+    let (id, secret) = world.admin().key(&json!({}));
+    let address = world.server.address;
+    let (over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| block(asks_over_http2(address, &secret, &over, &answered)));
+        }
+        let slow = scope.spawn(|| {
+            block(async { H2::connect(address).await.get("/v1/slow/2000", &secret).await.unwrap().status })
+        });
+        eventually("it runs", || world.fixture.upstream.seen().iter().any(|seen| seen.target().contains("slow")));
+        let mut old = Vec::new();
+        for _ in 0..3 {
+            let before = answered.load(Ordering::SeqCst);
+            eventually("they go on", || answered.load(Ordering::SeqCst) > before + 20);
+            old.push(world.upgrade());
+        }
+        assert_eq!(slow.join().unwrap(), 200, "a stream that began before it");
+        over.store(true, Ordering::SeqCst);
+        old.into_iter().for_each(ends);
+    });
+    let answered = answered.load(Ordering::SeqCst) + 1;
+    eventually("each is counted, once", || world.usage(&id) == answered);
+}
+
+async fn asks_over_http2(address: SocketAddr, secret: &str, over: &AtomicBool, answered: &AtomicU64) {
+    let credential = format!("Bearer {secret}");
+    let headers = [("authorization", credential.as_str())];
+    let mut client = H2::connect(address).await;
+    while !over.load(Ordering::SeqCst) {
+        // What cannot be begun was not sent.
+        let Ok((answer, _)) = client.begin(Method::GET, "/v1/x", &headers, true).await else {
+            client = H2::connect(address).await;
+            continue;
+        };
+        assert_eq!(whole(answer.await.unwrap()).await.unwrap().status, 200);
+        answered.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::usage::predecessor;
 /// How long the new process has to bind and to load what needs no store.
 const PREPARATION: Duration = Duration::from_secs(15);
 /// How long it has from the store's handing over until it serves.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(10);
 /// How long whoever reads the store is waited for.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a new process that failed has to end by itself.
@@ -165,7 +165,9 @@ impl Offer {
             tracing::error!(%error, "the usage file keeps another name; the next start finds it");
         }
         self.manage.ledger().find_predecessors(self.manage.now());
-        self.manage.take_back();
+        if let Err(error) = self.manage.take_back() {
+            tracing::error!(%error, "the store does not open again; this process goes on without it");
+        }
     }
 
     /// Takes over the changes that the new process tells of, until this process ends. Without one that tells of them

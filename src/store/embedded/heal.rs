@@ -31,6 +31,8 @@ pub(super) struct OpenFile {
     acknowledged: AtomicU64,
     /// Whether another process has it, or is about to.
     handed_over: AtomicBool,
+    /// Whether another process had it, and may have committed something.
+    was_away: AtomicBool,
 }
 
 impl OpenFile {
@@ -41,6 +43,7 @@ impl OpenFile {
             failed: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             handed_over: AtomicBool::new(false),
+            was_away: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +143,7 @@ impl EmbeddedStore {
 
     /// Lets the next operation open the file again.
     pub(super) fn reopen(&self) {
+        self.file.was_away.store(true, Ordering::Release);
         self.file.handed_over.store(false, Ordering::Release);
     }
 
@@ -155,8 +159,69 @@ impl EmbeddedStore {
         let expected = (self.store_id, self.file.acknowledged.load(Ordering::Acquire));
         match found() {
             Ok(found) if found == expected => Ok(()),
+            // What another process did in the meantime is there on purpose, and is looked for by whoever took it back.
+            Ok((id, revision)) if id == self.store_id && self.file.was_away.swap(false, Ordering::AcqRel) => {
+                self.file.acknowledged(revision);
+                Ok(())
+            }
             Ok(_) => Err(StoreError::Changed { path: self.path.clone() }),
             Err(fault) => Err(self.error(&fault)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::key::secret::SecretHasher;
+    use crate::store::embedded::Peppering;
+    use crate::store::{Change, Store, Write};
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    fn open(path: &Path) -> Result<EmbeddedStore, StoreError> {
+        EmbeddedStore::open(path, Peppering(&SecretHasher::new(None)))
+    }
+
+    fn change(store: &EmbeddedStore) -> Result<Revision, StoreError> {
+        let writes = vec![Write::DeleteRole("nobody".into())];
+        store.commit(&mut Change { writes, audit: Vec::new() })
+    }
+
+    #[test]
+    fn a_store_that_is_handed_over_is_anothers_until_it_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let store = open(&path).unwrap();
+        change(&store).unwrap();
+        assert!(matches!(open(&path), Err(StoreError::InUse { .. })));
+        store.hand_over(PATIENCE).unwrap();
+        assert!(matches!(change(&store), Err(StoreError::HandedOver { .. })));
+        assert!(matches!(store.check(), Err(StoreError::HandedOver { .. })));
+        for round in 0..2 {
+            let other = open(&path).unwrap();
+            if round == 1 {
+                change(&other).unwrap();
+            }
+            drop(other);
+            store.take_back();
+            assert!(change(&store).unwrap() > 1, "also where the other one committed something");
+            store.hand_over(PATIENCE).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_read_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder.path().join("s.redb")).unwrap();
+        let read = store.with_file(|_| {
+            assert!(matches!(store.hand_over(PATIENCE), Err(StoreError::Busy { .. })));
+            Ok(())
+        });
+        read.unwrap();
+        change(&store).unwrap();
+        store.hand_over(PATIENCE).unwrap();
     }
 }

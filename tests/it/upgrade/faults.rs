@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{END, World, ends, upgrading};
-use crate::support::{Client, Server, eventually};
+use crate::support::{Client, Server, TOKEN, eventually};
 
 /// Rounds of `kill -9`.
 const ROUNDS: u64 = 12;
@@ -25,7 +25,8 @@ fn fails(world: &World, text: &str, says: &str) {
 
 #[test]
 fn a_new_process_that_fails_changes_nothing() {
-    let mut world = World::new();
+    const PEPPER: &str = "[keys]\npepper_env = \"PATH\"\n";
+    let mut world = World::with(&format!("{PEPPER}[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n"));
     let quota = json!({"quotas": [{"name": "day", "requests": 1000, "window": "day"}]});
     let (id, secret) = world.admin().key(&quota);
     let text = fs::read_to_string(&world.config).unwrap();
@@ -38,7 +39,7 @@ fn a_new_process_that_fails_changes_nothing() {
             (text.replace("path = \"/v1\"", "path = \"v1\""), "routes[0].path"),
             (text.replacen("127.0.0.1:0", &busy, 1), "cannot listen on"),
             // It has the store by then.
-            (format!("{text}\n[keys]\npepper_env = \"PATH\"\n"), "pepper"),
+            (text.replace(PEPPER, ""), "pepper"),
         ] {
             fails(&world, &text, says);
             eventually("it takes writes", || {
@@ -106,6 +107,43 @@ fn nothing_that_was_counted_is_lost_when_both_are_killed_in_the_middle() {
         assert!(least <= counted && counted <= most, "round {round}: {least} <= {counted} <= {most}");
         assert_eq!(world.usage_files(), 1, "round {round}: what was left is merged at the start");
     }
+}
+
+fn takes_writes(world: &World) -> bool {
+    let token = format!("Bearer {TOKEN}");
+    let mut admin = Client::new(world.admin().address);
+    let made = admin.try_send("POST", "/api/v1/keys", &[("authorization", &token)], "{\"name\":\"x\"}");
+    made.is_ok_and(|answer| answer.status == 201)
+}
+
+#[test]
+fn a_new_process_that_is_killed_leaves_one_that_serves_or_has_taken_over() {
+    let mut world = World::new();
+    let (id, secret) = world.admin().key(&json!({}));
+    let (mut asked, mut went_on) = (0, 0);
+    for round in 0..ROUNDS {
+        let mut client = Client::new(world.server.address);
+        assert_eq!(client.get("/v1/x", &secret).status, 200);
+        asked += 1;
+        let mut new = upgrading(&world.config);
+        thread::sleep(Duration::from_millis(25 * round));
+        new.kill();
+        // Where the new one served by then, the old one ends without a request, and a service manager starts another.
+        let mut ended = false;
+        eventually("it takes writes, or ends", || {
+            ended = world.server.process.has_ended();
+            ended || takes_writes(&world)
+        });
+        if ended {
+            world.server = Server::start(&world.config);
+        } else {
+            assert_eq!(client.get("/v1/x", &secret).header("connection"), Some("keep-alive"));
+            (asked, went_on) = (asked + 1, went_on + 1);
+        }
+        eventually("all is counted", || world.usage(&id) == asked);
+        eventually("and no file is left", || world.usage_files() == 1);
+    }
+    assert!(went_on > 0, "none was killed early enough to show anything");
 }
 
 #[test]
