@@ -36,6 +36,7 @@ mod model;
 mod notify;
 mod openapi;
 mod operations;
+mod peers;
 mod permissions;
 mod private;
 mod recoverable;
