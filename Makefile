@@ -4,7 +4,23 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup rust build release-pgo quickstart test lint bench bench-setup soak fuzz
+# Installs packages with apt; the lines before it have made sure that they are missing.
+define apt
+	  if ! command -v apt-get >/dev/null; then
+	    echo "setup: needed and missing: $(1). There is no apt-get to install it with." >&2
+	    exit 1
+	  fi
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo)
+	  if [ -n "$$root" ] && ! command -v sudo >/dev/null; then
+	    echo "setup: as root: apt-get update && apt-get install -y $(1)" >&2
+	    exit 1
+	  fi
+	  echo "setup: installing $(1) with apt"
+	  $$root apt-get update -q
+	  $$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(1)
+endef
+
+.PHONY: help setup rust programs build release-pgo quickstart test lint bench bench-setup soak fuzz
 
 # What the build needs beside Rust: zlib-ng is built with cmake, and ring, mimalloc and zstd with a C compiler.
 PACKAGES := cmake gcc libc6-dev make
@@ -19,13 +35,17 @@ ENVOY := target/envoy
 # What the test of the API runs with, in a place of its own.
 SCHEMATHESIS := target/schemathesis
 PINNED := tests/schemathesis/requirements.txt
+# What the tests of the protocols run with: packages of Python, and programs with the packages of Debian that have them.
+PEERS := target/peers
+PEERS_PINNED := tests/peers/requirements.txt
+PROGRAMS := curl:curl h2load:nghttp2-client node:nodejs
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= head credential config admin records
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-setup: rust $(SCHEMATHESIS)/installed ## install what build and tests need and is missing (Debian and Ubuntu, with apt)
+setup: rust $(SCHEMATHESIS)/installed $(PEERS)/installed programs ## install what build and tests need and is missing (Debian and Ubuntu, with apt)
 
 # What the build alone needs.
 rust:
@@ -40,40 +60,32 @@ rust:
 	  exit 1
 	fi
 	if command -v cmake >/dev/null && command -v cc >/dev/null; then exit 0; fi
-	if ! command -v apt-get >/dev/null; then
-	  echo 'setup: cmake and a C compiler are needed, and there is no apt-get to install them with.' >&2
-	  echo 'setup: install both with the system'"'"'s package manager and run this again.' >&2
-	  exit 1
-	fi
-	root=$$([ "$$(id -u)" = 0 ] || echo sudo)
-	if [ -n "$$root" ] && ! command -v sudo >/dev/null; then
-	  echo 'setup: as root: apt-get update && apt-get install -y $(PACKAGES)' >&2
-	  exit 1
-	fi
-	echo 'setup: installing $(PACKAGES) with apt'
-	$$root apt-get update -q
-	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES)
+	$(call apt,$(PACKAGES))
 
 $(SCHEMATHESIS)/installed: $(PINNED)
 	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-	  if ! command -v apt-get >/dev/null; then
-	    echo 'setup: python3 with venv is needed, and there is no apt-get to install it with.' >&2
-	    exit 1
-	  fi
-	  root=$$([ "$$(id -u)" = 0 ] || echo sudo)
-	  if [ -n "$$root" ] && ! command -v sudo >/dev/null; then
-	    echo 'setup: as root: apt-get update && apt-get install -y python3 python3-venv' >&2
-	    exit 1
-	  fi
-	  echo 'setup: installing python3 and python3-venv with apt'
-	  $$root apt-get update -q
-	  $$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3 python3-venv
+	  $(call apt,python3 python3-venv)
 	fi
 	echo 'setup: installing schemathesis in $(SCHEMATHESIS)'
 	rm -rf $(SCHEMATHESIS)
 	python3 -m venv $(SCHEMATHESIS)
 	$(SCHEMATHESIS)/bin/python -m pip install -q --disable-pip-version-check -r $(PINNED)
 	touch $@
+
+$(PEERS)/installed: $(PEERS_PINNED) | $(SCHEMATHESIS)/installed
+	@echo 'setup: installing grpcio and websockets in $(PEERS)'
+	rm -rf $(PEERS)
+	python3 -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check -r $(PEERS_PINNED)
+	touch $@
+
+programs:
+	@missing=
+	for program in $(PROGRAMS); do
+	  if ! command -v "$${program%%:*}" >/dev/null; then missing="$$missing $${program##*:}"; fi
+	done
+	if [ -z "$$missing" ]; then exit 0; fi
+	$(call apt,$$missing)
 
 build: rust ## the release binary, target/release/portcullis
 	cargo build --release --locked

@@ -37,6 +37,7 @@ mod names;
 mod notify;
 mod openapi;
 mod operations;
+mod peers;
 mod permissions;
 mod private;
 mod recoverable;
