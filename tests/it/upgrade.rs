@@ -155,7 +155,9 @@ fn clients_of_http2_lose_no_stream() {
         let slow = scope.spawn(|| {
             block(async { H2::connect(address).await.get("/v1/slow/2000", &secret).await.unwrap().status })
         });
-        eventually("it runs", || world.fixture.upstream.seen().iter().any(|seen| seen.target().contains("slow")));
+        eventually("it runs", || {
+            world.fixture.upstream.seen().iter().any(|seen| seen.target().contains("slow"))
+        });
         let mut old = Vec::new();
         for _ in 0..3 {
             let before = answered.load(Ordering::SeqCst);
