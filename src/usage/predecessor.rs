@@ -124,7 +124,7 @@ impl Predecessors {
                     moved.extend(counted(reading));
                 }
             });
-            let whole = note(file, read);
+            let whole = note(file, &read);
             if !moved.is_empty() {
                 added(&merge(&moved)?);
                 merged.extend(moved.iter().map(|one| (one.generation, one.count)));
@@ -146,12 +146,12 @@ fn quotas(file: &mut Foreign, now: Timestamp, mut each: impl FnMut(&Reading)) {
             each(reading);
         }
     });
-    note(file, read);
+    note(file, &read);
 }
 
 /// Whether all of a file could be read.
-fn note(file: &Foreign, read: io::Result<()>) -> bool {
-    if let Err(error) = &read {
+fn note(file: &Foreign, read: &io::Result<()>) -> bool {
+    if let Err(error) = read {
         let path = file.path().display();
         tracing::warn!(%path, %error, "an earlier process's usage file cannot be read");
     }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{END, World, ends};
 use crate::support::{Client, Fixture, Process, START, Stopwatch, Wire, config_file, eventually, get, serve};
@@ -136,6 +136,6 @@ fn a_signal_starts_the_new_process_and_the_manager_is_told_which_it_is() {
     assert_eq!(client.get("/v1/x", &secret).status, 200, "on a new connection, to the new process");
     // Its output goes where the old one's went, so that does not end.
     eventually("the old process ends", || server.process.has_ended());
-    eventually("all is counted", || server.admin.show(&id)["usage"]["requests"] == Value::from(4));
+    eventually("all is counted", || server.admin.show(&id)["usage"]["requests"] == 4);
     assert_eq!(client.get("/v1/x", &secret).status, 200);
 }
