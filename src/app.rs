@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, AdminState, Hosts};
@@ -35,9 +35,7 @@ use crate::lines::Lines;
 use crate::manage::recover::{Vault, VaultError};
 use crate::manage::{KeySettings, Manage, Parts, tokens::FirstToken};
 use crate::metrics::{Metrics, NO_ROUTE};
-use crate::proxy::addresses::Addresses;
-use crate::proxy::bounds::BodyBounds;
-use crate::proxy::connection::{Bounds, Connections};
+use crate::proxy::connection::Connections;
 use crate::proxy::listener;
 use crate::proxy::routing::Routing;
 use crate::proxy::upstream::watch::Watch;
@@ -232,13 +230,10 @@ pub fn build_with_clock(
     let state = admin_state(config, &core, &gateway, readiness, &reloader, behind);
     let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
-    let places = Arc::new(Semaphore::new(config.gateway.max_connections));
-    let grace = config.gateway.shutdown_grace;
     let accepting = listeners
         .into_iter()
         .map(|(one, transport)| {
-            let (connections, places) = (connections.clone(), places.clone());
-            proxies.spawn(listener::accept(one, transport, connections, places, stopping.clone(), grace))
+            proxies.spawn(listener::accept(one, transport, connections.clone(), stopping.clone()))
         })
         .collect();
     let background =
@@ -303,11 +298,6 @@ fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
         no_route: core.metrics.route(NO_ROUTE),
         metrics: Arc::clone(&core.metrics),
         clock: Arc::clone(&core.clock),
-        body: BodyBounds {
-            silence: config.gateway.bounds.body_timeout,
-            rate: config.gateway.bounds.body_rate,
-            grace: config.gateway.bounds.body_grace,
-        },
     }
 }
 
@@ -321,18 +311,8 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
     Connections {
         gateway: Arc::clone(gateway),
         proxy: Arc::new(proxy),
-        bounds: Bounds {
-            max_head: config.gateway.max_request_header,
-            head_timeout: config.gateway.header_timeout,
-            idle_timeout: config.gateway.idle_timeout,
-            http2: config.gateway.http2,
-            max_fields: config.gateway.bounds.headers,
-            requests: config.gateway.bounds.requests,
-        },
-        addresses: Arc::new(Addresses::new(
-            config.gateway.bounds.connections_per_address,
-            config.gateway.trusted_proxies.clone(),
-        )),
+        places: Arc::default(),
+        addresses: Arc::default(),
         probe: readiness::probe_head(),
         running: 0.into(),
     }
