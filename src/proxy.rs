@@ -19,6 +19,7 @@ pub mod http2;
 pub mod listener;
 mod pace;
 mod panics;
+pub mod places;
 mod preamble;
 pub mod reply;
 pub mod request;
@@ -52,7 +53,6 @@ use crate::routes::target::CheckedTarget;
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use answer::{ends_with_head, write_reply};
-use bounds::BodyBounds;
 use context::Context;
 use forward::{Origin, Trust};
 use routing::Routing;
@@ -77,8 +77,6 @@ pub struct Gateway {
     pub no_route: Arc<RouteMetrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// What bodies are bounded by.
-    pub body: BodyBounds,
 }
 
 /// Our own error inside Pingora: the body grew over its limit while it was forwarded.
@@ -155,7 +153,7 @@ impl ProxyHttp for KeyedProxy {
         }
         match self.admit(session, ctx) {
             Ok(passage) => {
-                session.set_read_timeout(Some(self.0.body.silence));
+                session.set_read_timeout(Some(ctx.body.silence));
                 if let Passage::Keyed(permit) = &passage {
                     ctx.found = Some(permit.found().clone());
                 }
@@ -225,7 +223,7 @@ impl ProxyHttp for KeyedProxy {
         if end_of_stream {
             pace::is_free();
         }
-        self.0.body.check(ctx.body_bytes)
+        ctx.body.check(ctx.body_bytes)
     }
 
     async fn response_filter(

@@ -73,16 +73,12 @@ impl Traces {
     /// A request's place: in the client's trace where it names one, else in a new one.
     pub fn join(&self, headers: &HeaderMap) -> Joined {
         let span = SpanId::random();
-        match Remote::read(headers) {
-            Some(Remote { trace, parent, flags }) => {
-                Joined { trace, parent: Some(parent), span, flags, state: context::state(headers) }
-            }
-            None => {
-                let trace = TraceId::random();
-                let flags = Flags::new(self.settings.sample, trace);
-                Joined { trace, parent: None, span, flags, state: None }
-            }
+        if let Some(Remote { trace, parent, flags }) = Remote::read(headers) {
+            return Joined { trace, parent: Some(parent), span, flags, state: context::state(headers) };
         }
+        let trace = TraceId::random();
+        let flags = Flags::new(self.settings.sample, trace);
+        Joined { trace, parent: None, span, flags, state: None }
     }
 
     /// Whether what such a request does is told to anybody.
@@ -91,7 +87,6 @@ impl Traces {
     }
 
     /// Takes what a request did. Never waits.
-    #[cfg_attr(not(feature = "otlp"), expect(clippy::unused_self, reason = "there is nobody to tell"))]
     pub fn take(&self, spans: Box<Spans>) {
         #[cfg(feature = "otlp")]
         if let Some(exporter) = &self.exporter {
@@ -102,7 +97,6 @@ impl Traces {
     }
 
     /// Sends what waits, for as long at most.
-    #[cfg_attr(not(feature = "otlp"), expect(clippy::unused_self, reason = "there is nobody to tell"))]
     pub fn flush(&self, most: Duration) {
         #[cfg(feature = "otlp")]
         if let Some(exporter) = &self.exporter {

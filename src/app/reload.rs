@@ -198,9 +198,10 @@ impl Reloader {
 
     /// Sends the spans that wait, within what is left of the grace of a stop that began then.
     pub(super) fn flush_traces(&self, began: Monotonic) {
-        if let Some(traces) = &self.gateway.routing.load().traces {
+        let routing = self.gateway.routing.load_full();
+        if let Some(traces) = &routing.traces {
             let gone = self.clock.monotonic().since(began);
-            traces.flush(self.started.gateway.shutdown_grace.saturating_sub(gone));
+            traces.flush(routing.bounds.grace.saturating_sub(gone));
         }
     }
 

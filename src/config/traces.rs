@@ -53,7 +53,6 @@ enum Part {
 }
 
 /// Reads `[traces]`. The inner `None`: the gateway takes no part in traces.
-#[expect(clippy::option_option, reason = "read, and found to be off")]
 pub fn traces(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Option<Traces>> {
     let part = fields.require("enabled", |v| either(v, Part::Taken, Part::Left));
     let sample = fields.require("sample", Ratio::read);
@@ -98,6 +97,7 @@ mod tests {
     use crate::document::Faults;
     use serde_json::json;
 
+    #[expect(clippy::option_option, reason = "read, and found to be off")]
     fn read(given: &Value) -> (Option<Option<Traces>>, Vec<String>) {
         let mut table = json!({
             "enabled": true, "sample": 1, "service_name": "portcullis", "timeout": "10s", "queue": 7

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::bounds::BodyBounds;
 use super::reply::Field;
 use super::routing::Route;
 use super::trace::Part;
@@ -62,6 +63,8 @@ pub struct Context {
     pub(super) access_log: AccessLog,
     /// Which requests do.
     sampling: Sampling,
+    /// What its body is bounded by.
+    pub(super) body: BodyBounds,
     /// What the gateway does in traces.
     pub(super) traces: Option<Arc<Traces>>,
     /// The trace that it belongs to.
@@ -85,11 +88,13 @@ impl Context {
         let (received, started) = (gateway.clock.now(), gateway.clock.monotonic());
         let routing = gateway.routing.load();
         let (access_log, sampling, traces) = (routing.access_log, routing.sampling, routing.traces.clone());
+        let body = routing.bounds.body;
         drop(routing);
         Self {
             gateway,
             access_log,
             sampling,
+            body,
             traces,
             trace_id: None,
             part: None,
@@ -139,7 +144,7 @@ impl Context {
 
     /// Bytes a second that its body must bring.
     pub fn least_rate(&self) -> u64 {
-        self.gateway.body.least_rate()
+        self.body.least_rate()
     }
 
     /// What its answer says of a secret whose grace runs.

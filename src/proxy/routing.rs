@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::bounds::Bounds;
 use super::upstream::Upstream;
 use crate::admission::policy::Policy;
 use crate::config::cors::Cors;
@@ -58,6 +59,8 @@ pub struct Routing {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// What clients may do.
+    pub bounds: Bounds,
     /// Whether requests get log lines.
     pub access_log: AccessLog,
     /// Which of them do.
@@ -118,6 +121,7 @@ impl Routing {
             routes: made,
             upstreams,
             trusted_proxies,
+            bounds: Bounds::new(&config.gateway),
             access_log: config.log.access,
             sampling: config.log.sampling,
             traces: None,

@@ -202,7 +202,6 @@ impl Context {
         let status = self.status.map(|status| status.as_u16());
         let mut attributes = vec![
             ("http.request.method", Value::Word(method)),
-            ("url.path", Value::Text(self.line.1.clone())),
             ("url.scheme", Value::Word(told.scheme)),
             ("network.protocol.version", Value::Word(version(told.version))),
             ("portcullis.outcome", Value::Word(self.outcome().as_str())),
@@ -214,7 +213,10 @@ impl Context {
         let address = self.address.map(|address| address.to_string());
         let key = self.found.as_ref().map(|found| found.entry.id.to_string());
         let error = self.fault(status);
+        // There is none where the target was not read.
+        let path = Some(self.line.1.clone()).filter(|path| !path.is_empty());
         let texts = [
+            ("url.path", path),
             ("client.address", address),
             ("http.route", route.clone()),
             ("portcullis.key.id", key),

@@ -198,7 +198,7 @@ mod tests {
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for value in values {
             map.append(name.clone(), HeaderValue::from_str(value).unwrap());
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn read(values: &[&str]) -> Option<Remote> {
-        Remote::read(&headers(TRACEPARENT, values))
+        Remote::read(&headers(&TRACEPARENT, values))
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_state_goes_on_within_its_bounds() {
         let of = |values: &[&str]| {
-            state(&headers(TRACESTATE, values)).map(|value| value.to_str().unwrap().to_owned())
+            state(&headers(&TRACESTATE, values)).map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(of(&["a=1, b=2 ,,", "c=3"]).as_deref(), Some("a=1,b=2,c=3"));
         assert_eq!(of(&[""]), None);

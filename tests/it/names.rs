@@ -17,7 +17,7 @@ struct Machines {
     requests: [Arc<AtomicUsize>; 2],
 }
 
-const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 impl Machines {
