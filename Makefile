@@ -90,7 +90,7 @@ programs:
 build: rust ## the release binary, target/release/portcullis
 	cargo build --release --locked
 
-release-pgo: rust ## the release binary by its own profile, target/release-pgo/portcullis: two builds, a load between
+release-pgo: rust ## the release binary by its own profile, target/release-pgo/portcullis: built twice, with a load between
 	@set -- $$(rustc -vV | sed -n 's/^host: //p; s/^LLVM version: //p')
 	host=$$1 llvm=$${2%%.*}
 	profdata=
@@ -138,7 +138,9 @@ lint: rust ## format and lints, warnings refused
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 
-bench: rust ## side by side with nginx, HAProxy and Envoy; a decision; a million keys; a crowd: BESIDE=another/portcullis ONLY=forward,portcullis ROUNDS=7
+# BESIDE=FILE measures another build of Portcullis as well, ONLY=forward,portcullis some contenders, ROUNDS=3 so many
+# rounds; BENCHES=proxy is the comparison alone.
+bench: rust ## a decision, a request beside nginx, HAProxy and Envoy, a million keys, a crowd; every figure again at the end
 	@cargo build --release --locked --examples
 	mkdir -p $(dir $(FIGURES))
 	rm -f $(FIGURES) $(RESULTS)

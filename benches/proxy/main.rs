@@ -193,6 +193,7 @@ fn main() -> anyhow::Result<()> {
     let (mut running, mut left_out) = (Vec::new(), Vec::new());
     let entries: Vec<Entry> = entries().into_iter().filter(|entry| wanted(entry.word)).collect();
     for entry in &entries {
+        println!("checking and starting {}", entry.name);
         match start(&client, entry, upstream, cores) {
             Ok(one) => running.push(one),
             Err(error) => left_out.push(format!("{}: {error:#}", entry.name)),

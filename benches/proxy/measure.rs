@@ -128,6 +128,7 @@ pub fn rounds(client: &Client, lines: &mut [Line<'_>], rounds: usize) -> anyhow:
         line.warm_up(client).with_context(|| format!("warming up: {}", line.name))?;
     }
     for round in 0..rounds {
+        println!("round {} of {rounds}", round + 1);
         let mut order: Vec<usize> = (0..lines.len()).collect();
         if round % 2 == 1 {
             order.reverse();
