@@ -16,8 +16,8 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ("MASTER", "MGY2YzBlNWYtdGhlLW1hc3Rlci1rZXktMzItYnl0ZXM="),
 ];
 
-/// The least text that is looked for in what is said of a file.
-const LEAST: usize = 12;
+/// What the credentials that stand in the text itself have, and none of the gateway's own words.
+const MARK: &str = "hunter2";
 
 /// Holds the reader of configurations to its promise.
 pub fn hold(bytes: &[u8]) {
@@ -36,7 +36,9 @@ pub fn hold(bytes: &[u8]) {
             silent(&format!("{error:?}"), &secrets);
             let ConfigError::Invalid { faults, .. } = error else { panic!("{error}") };
             assert!(!faults.is_empty() && faults.len() <= MAX_FAULTS);
-            faults.iter().for_each(|fault| in_its_place(fault, text));
+            for fault in &faults {
+                in_its_place(fault, text);
+            }
         }
     }
 }
@@ -75,7 +77,7 @@ fn secrets(text: &str) -> Vec<String> {
     }
     // A text that stands elsewhere too may be named for what it is there, and so may a variable.
     let once =
-        |value: &&str| value.len() >= LEAST && text.matches(*value).count() == 1 && !value.contains('$');
+        |value: &&str| value.contains(MARK) && text.matches(*value).count() == 1 && !value.contains('$');
     let mut secrets: Vec<String> = headers.iter().copied().filter(once).map(str::to_owned).collect();
     for (name, value) in ENVIRONMENT {
         let named = format!("${{{name}}}");

@@ -18,7 +18,7 @@ use portcullis::routes::target::CheckedTarget;
 use super::world::WORLD;
 
 /// The least text whose every occurrence can be called a trace.
-const LEAST: usize = 16;
+const LEAST: usize = 24;
 
 /// Holds the search for the credential, and its removal, to their promise.
 pub fn hold(bytes: &[u8]) {
@@ -135,6 +135,9 @@ fn forwarded(route: &Route, target: &[u8], headers: &HeaderMap, texts: &[Vec<u8>
     }
     let left = self::texts(&route.policy.places, &request.headers, sent.query());
     assert!(left.is_empty(), "forwarded with {left:?}");
+    for ours in ["x-portcullis-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
+        request.remove_header(ours);
+    }
     let after = dump(&request);
     for text in texts.iter().filter(|text| text.len() >= LEAST) {
         // A client that writes its secret elsewhere as well has told it to the upstream itself.

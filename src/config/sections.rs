@@ -184,7 +184,12 @@ pub(super) fn count(number: u64) -> usize {
 }
 
 fn file_path(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
-    text(value, 1, MAX_PATH_CHARS).map(|path| around.folder.join(path))
+    let path = text(value, 1, MAX_PATH_CHARS)?;
+    // A fault that names it is one line.
+    if path.contains(char::is_control) {
+        return Err("must not contain control characters".into());
+    }
+    Ok(around.folder.join(path))
 }
 
 /// The path of a file that is there.

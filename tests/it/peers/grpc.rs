@@ -9,7 +9,7 @@ use crate::support::{Authority, Fixture, eventually};
 
 #[test]
 fn calls_of_every_kind_and_every_refusal() {
-    let mut talker = Talker::start(python("grpc.py"));
+    let mut talker = Talker::start(python("grpc_calls.py"));
     let authority = Authority::new();
     let fixture = Fixture::with(&format!(
         "[gateway]\nlisten = [\"127.0.0.1:0\"]\nh2c = true\n[[gateway.tls]]\nlisten = \"127.0.0.1:0\"\n\

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{program, run};
 use crate::support::{Authority, Fixture, eventually};
 
-const REQUESTS: u64 = 2_000;
+const REQUESTS: u64 = 1_000;
 
 #[test]
 fn every_one_of_many_requests_is_answered_and_counted() {

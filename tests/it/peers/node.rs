@@ -27,7 +27,7 @@ impl Acknowledged {
 
     fn wait_for(&self, events: usize) -> bool {
         let waited =
-            self.more.wait_timeout_while(self.events.lock().unwrap(), Duration::from_secs(60), |seen| {
+            self.more.wait_timeout_while(self.events.lock().unwrap(), Duration::from_mins(1), |seen| {
                 *seen < events
             });
         !waited.unwrap().1.timed_out()
