@@ -94,11 +94,13 @@ pub enum Table {
     Replays = 12,
     /// The same by time.
     ReplayTimes = 13,
+    /// What was merged of counters of processes that were handing over. In no backup: a restored store has none.
+    Predecessors = 14,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Meta,
         Self::Keys,
         Self::Tombstones,
@@ -112,11 +114,12 @@ impl Table {
         Self::Sealed,
         Self::Replays,
         Self::ReplayTimes,
+        Self::Predecessors,
     ];
 
     /// Whether its records belong into a backup.
     pub const fn is_backed_up(self) -> bool {
-        !matches!(self, Self::Replays | Self::ReplayTimes)
+        !matches!(self, Self::Replays | Self::ReplayTimes | Self::Predecessors)
     }
 
     /// Its name in the store's file.
@@ -135,6 +138,7 @@ impl Table {
             Self::Sealed => "sealed_secrets",
             Self::Replays => "replays",
             Self::ReplayTimes => "replay_times",
+            Self::Predecessors => "predecessors",
         }
     }
 

@@ -45,6 +45,8 @@ pub(super) enum Content {
     Sealed(KeyId),
     /// An answer kept for a repeated call, or when it was made.
     Replay,
+    /// What was merged of a counter of another process.
+    Merged,
 }
 
 /// Reads a record.
@@ -110,6 +112,10 @@ pub(super) fn read(record: Record<'_>) -> Result<Content, String> {
             fixed::<40>(key).ok_or("an answer's time has another length")?;
             Content::Replay
         }
+        Table::Predecessors => {
+            fixed::<8>(key).and(fixed::<8>(value)).ok_or("a merged count has another length")?;
+            Content::Merged
+        }
     })
 }
 
@@ -130,7 +136,7 @@ pub(super) fn name(table: Table, key: &[u8]) -> Option<String> {
         Table::Ledger | Table::Totals => {
             key.first_chunk().map(|id| KeyId::from_u128(u128::from_be_bytes(*id)).to_string())
         }
-        Table::Replays | Table::ReplayTimes => None,
+        Table::Replays | Table::ReplayTimes | Table::Predecessors => None,
         Table::Meta | Table::Tokens | Table::Roles | Table::Owners | Table::Routes => {
             text(key).ok().map(str::to_owned)
         }
@@ -139,12 +145,23 @@ pub(super) fn name(table: Table, key: &[u8]) -> Option<String> {
 
 /// Whether the record itself shows that it is whole, even where the page around it is not: its checksum was right.
 pub(super) const fn has_checksum(table: Table) -> bool {
-    !matches!(table, Table::Meta | Table::Routes | Table::Ledger | Table::Totals | Table::ReplayTimes)
+    !matches!(
+        table,
+        Table::Meta
+            | Table::Routes
+            | Table::Ledger
+            | Table::Totals
+            | Table::ReplayTimes
+            | Table::Predecessors
+    )
 }
 
 /// Whether records of one table follow each other as they do in a page.
 pub(super) fn are_in_order(records: &[Record<'_>]) -> bool {
     let table = records.first().map(|record| record.table);
+    if table == Some(Table::Predecessors) {
+        return records.is_sorted_by_key(|record| fixed(record.key).map(u64::from_le_bytes));
+    }
     records.is_sorted_by(|one, other| match (fixed(one.key), fixed(other.key)) {
         (Some(one), Some(other))
             if matches!(table, Some(Table::Keys | Table::Tombstones | Table::Sealed)) =>

@@ -90,6 +90,8 @@ fn filled(folder: &Path) -> PathBuf {
         })
         .collect();
     store.merge_usage(&counted, Side::Alone).unwrap();
+    // Of a process that hands over.
+    store.merge_usage(&[Counted { generation: 7, count: 3, ..counted[0] }], Side::Predecessor).unwrap();
     path
 }
 

@@ -158,13 +158,15 @@ impl EmbeddedStore {
         };
         let expected = (self.store_id, self.file.acknowledged.load(Ordering::Acquire));
         match found() {
-            Ok(found) if found == expected => Ok(()),
-            // What another process did in the meantime is there on purpose, and is looked for by whoever took it back.
-            Ok((id, revision)) if id == self.store_id && self.file.was_away.swap(false, Ordering::AcqRel) => {
+            Ok((id, revision)) => {
+                // What another process did in the meantime is there on purpose, and whoever took the store back reads it.
+                let was_away = self.file.was_away.swap(false, Ordering::AcqRel);
+                if (id, revision) != expected && !(was_away && id == self.store_id) {
+                    return Err(StoreError::Changed { path: self.path.clone() });
+                }
                 self.file.acknowledged(revision);
                 Ok(())
             }
-            Ok(_) => Err(StoreError::Changed { path: self.path.clone() }),
             Err(fault) => Err(self.error(&fault)),
         }
     }

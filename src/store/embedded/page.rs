@@ -26,6 +26,7 @@ impl Widths {
             Table::Keys | Table::Tombstones | Table::Sealed => Self(Some(16), None),
             Table::Replays => Self(Some(32), None),
             Table::ReplayTimes => Self(Some(40), Some(0)),
+            Table::Predecessors => Self(Some(8), Some(8)),
             Table::Audit => Self(Some(8), None),
             Table::Routes => Self(None, Some(2)),
             Table::Ledger => Self(Some(27), Some(24)),

@@ -141,7 +141,8 @@ impl Seen {
             | Content::Audit(_)
             | Content::Totals(..)
             | Content::Sealed(_)
-            | Content::Replay => {}
+            | Content::Replay
+            | Content::Merged => {}
         }
         Ok(())
     }

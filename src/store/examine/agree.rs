@@ -72,7 +72,7 @@ impl Agreement {
                 self.totals.insert((key, version), (totals.requests, totals.denied));
             }
             Content::Sealed(id) => self.sealed.push(id),
-            Content::Token | Content::Audit(_) | Content::Replay => {}
+            Content::Token | Content::Audit(_) | Content::Replay | Content::Merged => {}
         }
     }
 
