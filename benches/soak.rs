@@ -152,7 +152,7 @@ impl Run {
         while self.goes() {
             wait_until(due);
             let made = gateway.admin("POST", "/api/v1/keys", r#"{"name":"churn","scopes":["models:*"]}"#)?;
-            let id = made["id"].as_str().context("a key without an ID")?;
+            let id = made["key"]["id"].as_str().context("a key without an ID")?;
             let first = made["secret"].as_str().context("a key without its secret")?;
             client.ask(&request(PATH, Some(first)), 200)?;
             let rotated = gateway.admin("POST", &format!("/api/v1/keys/{id}/rotate"), r#"{"grace":"1h"}"#)?;

@@ -19,6 +19,9 @@ use super::world::WORLD;
 
 /// The least text whose every occurrence can be called a trace.
 const LEAST: usize = 24;
+/// Headers that the gateway writes itself, from what is no credential.
+const OURS: [&str; 5] =
+    ["x-request-id", "x-portcullis-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
 
 /// Holds the search for the credential, and its removal, to their promise.
 pub fn hold(bytes: &[u8]) {
@@ -135,7 +138,7 @@ fn forwarded(route: &Route, target: &[u8], headers: &HeaderMap, texts: &[Vec<u8>
     }
     let left = self::texts(&route.policy.places, &request.headers, sent.query());
     assert!(left.is_empty(), "forwarded with {left:?}");
-    for ours in ["x-portcullis-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
+    for ours in OURS {
         request.remove_header(ours);
     }
     let after = dump(&request);
