@@ -12,8 +12,10 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[path = "support/figures.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod figures;
 #[path = "support/secrets.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod secrets;
 
 use std::net::{IpAddr, Ipv4Addr};

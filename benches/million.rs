@@ -9,6 +9,9 @@
 //! one without keys, divided by the keys: their names, and what the store keeps in its cache, included.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "support/admin.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod admin;
 #[path = "support/figures.rs"]
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod figures;
@@ -20,7 +23,10 @@ mod load;
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod machine;
 #[path = "support/secrets.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod secrets;
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -30,9 +36,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use load::{Client, Load, request};
+use load::{Client, Load};
 use machine::{Process, now};
 use secrets::secret;
+use wire::{Secrets, request};
 
 const KEYS: usize = 1_000_000;
 /// The start without keys that memory is compared with.
@@ -104,7 +111,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
     fn start(&self) -> anyhow::Result<(Process, Duration)> {
         let started = now();
         let mut command = Command::new(machine::gateway());
-        command.env("PORTCULLIS_ADMIN_TOKEN", lists::ADMIN_TOKEN);
+        command.env("PORTCULLIS_ADMIN_TOKEN", admin::TOKEN);
         let mut process = Process::start(command.arg("serve").arg("--config").arg(self.config()))?;
         process.wait_for(self.admin, "/readyz")?;
         Ok((process, started.elapsed()))
@@ -121,9 +128,9 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
 
     fn load(&self) -> Load {
         Load {
-            address: self.address,
+            addresses: vec![self.address],
             path: "/v1/models",
-            secrets: Some(0..lists::enabled(self.keys)),
+            secrets: Some(Secrets::new(0..lists::enabled(self.keys))),
             connections: CONNECTIONS,
             requests: REQUESTS,
             status: 200,

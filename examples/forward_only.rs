@@ -1,4 +1,4 @@
-//! A proxy that only forwards: Pingora with nothing of ours in it, for `benches/proxy.rs` to compare the gateway with.
+//! A proxy that only forwards: Pingora with nothing of ours in it, for `benches/proxy` to compare the gateway with.
 //!
 //! `forward_only LISTEN UPSTREAM`, both `address:port`. It has what the gateway has: the same Pingora features, the
 //! same allocator, one worker thread, kept connections to the upstream. It sets no timeouts, reads no key, counts

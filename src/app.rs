@@ -239,7 +239,10 @@ impl App {
 
     /// Finishes what runs, within the grace.
     fn finish(self) {
-        let Self { offer, proxies, admin, accepting, serving_admin, background, watch, core, .. } = self;
+        let Self {
+            offer, proxies, admin, accepting, serving_admin, background, watch, core, reloader, ..
+        } = self;
+        let began = core.clock.monotonic();
         offer.drain.send_replace(true);
         proxies.block_on(async {
             for task in accepting {
@@ -256,6 +259,7 @@ impl App {
         // Dropping the runtime drops what was cut off, and each request counts itself as it goes.
         drop(proxies);
         drop(admin);
+        reloader.flush_traces(began);
         drop(core);
     }
 }

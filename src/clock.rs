@@ -73,6 +73,11 @@ impl Timestamp {
             .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
+    /// As other crates want it.
+    pub fn to_system(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.0)
+    }
+
     /// An HTTP-date (RFC 9110 section 5.6.7), rounded down to the second.
     pub fn to_http_date(self) -> String {
         self.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()

@@ -13,12 +13,14 @@ pub mod health;
 mod hosts;
 pub mod http2;
 pub mod listen;
+pub mod log;
 mod master_key;
 mod matching;
 mod rotation;
 mod route;
 mod sections;
 mod tls;
+pub mod traces;
 mod tree;
 pub mod trust;
 mod upstream;
@@ -27,11 +29,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use health::{Ejection, Health};
+pub use log::{AccessLog, Log, LogFormat};
 pub use master_key::MasterKey;
 pub use trust::{Identity, Trust, Verification};
 
@@ -55,6 +59,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[log]`
     pub log: Log,
+    /// `[traces]`; `None`: the gateway takes no part in traces
+    pub traces: Option<traces::Traces>,
     /// `[upstreams.NAME]`, by name
     pub upstreams: BTreeMap<String, Upstream>,
     /// `[[routes]]`, in the file's order
@@ -204,35 +210,6 @@ pub struct Metrics {
     pub top_keys: usize,
 }
 
-/// `[log]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// How lines are written.
-    pub format: LogFormat,
-    /// The least level that is written.
-    pub level: tracing::Level,
-    /// Whether each request gets a line.
-    pub access: AccessLog,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Whether each request gets a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessLog {
-    /// One line a request.
-    On,
-    /// None.
-    Off,
-}
-
 /// `[upstreams.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
@@ -256,8 +233,10 @@ pub struct Upstream {
     pub trust: Trust,
     /// Idle connections that are kept to each address of a target.
     pub keepalive: u32,
-    /// How often the names of targets are looked up again.
-    pub resolve_every: Duration,
+    /// How long what a look-up of a target's name found is used at most; `None`: as long as it says.
+    pub resolve_every: Option<Duration>,
+    /// Which name servers are asked; empty: the system's.
+    pub dns_servers: Arc<[SocketAddr]>,
     /// How targets are asked whether they are well; `None`: not at all.
     pub health: Option<Health>,
     /// When a target at which requests fail is left alone; `None`: never.

@@ -56,6 +56,7 @@
 //! | [`snapshot`], [`limit`], [`usage`] | what the decision reads and charges |
 //! | [`seal`], [`tls`] | encryption: of what is kept and must be read again, and of connections |
 //! | [`store`] | what outlives the process |
+//! | [`traces`] | which trace a request belongs to, and the spans that it leaves |
 //! | [`lines`] | the connections, each with the key that it serves: what a revocation cuts |
 //! | [`manage`] | every change and every reading of keys |
 //! | [`proxy`], [`admin`] | the two listeners; they never import each other |
@@ -87,4 +88,5 @@ pub mod snapshot;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;
 pub mod usage;

@@ -7,6 +7,8 @@
 pub mod audit;
 pub mod backup;
 mod follow;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod groups;
 pub mod import;
 mod index;

@@ -1,6 +1,7 @@
 //! Every series, declared and documented once (contract, section 8). Series do not grow with the number of keys.
 
 pub mod bounds;
+pub mod traces;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,7 @@ use prometheus::{
 use crate::key::Status;
 use crate::outcome::Outcome;
 use bounds::BoundsHit;
+use traces::SpanMetrics;
 
 /// The label of requests that no route took.
 pub const NO_ROUTE: &str = "none";
@@ -70,6 +72,17 @@ impl TargetMetric {
     }
 }
 
+/// `portcullis_upstream_resolve_failures_total` of one target.
+#[derive(Debug, Clone)]
+pub struct NameMetric(IntCounter);
+
+impl NameMetric {
+    /// A look-up failed.
+    pub fn count(&self) {
+        self.0.inc();
+    }
+}
+
 /// What is read when Prometheus asks.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -101,6 +114,10 @@ pub struct Metrics {
     pub connections_refused: IntCounter,
     /// `portcullis_bounds_hit_total`
     pub bounds: BoundsHit,
+    /// `portcullis_trace_spans_total`
+    pub spans: SpanMetrics,
+    /// `portcullis_upstream_resolve_failures_total`
+    unresolved: IntCounterVec,
     /// `portcullis_panics_total`
     pub panics: IntCounter,
     keys: IntGaugeVec,
@@ -120,6 +137,12 @@ fn registered<C: Collector + Clone + 'static>(
 fn targets() -> prometheus::Result<IntGaugeVec> {
     let help = "1 while a target takes requests, 0 while its checks fail or it is ejected.";
     IntGaugeVec::new(Opts::new("portcullis_upstream_target_healthy", help), &["upstream", "target"])
+}
+
+fn unresolved() -> prometheus::Result<IntCounterVec> {
+    let help = "Look-ups of a target's name that failed; the addresses that it had before stay in use.";
+    let opts = Opts::new("portcullis_upstream_resolve_failures_total", help);
+    IntCounterVec::new(opts, &["upstream", "target"])
 }
 
 impl Metrics {
@@ -180,6 +203,8 @@ impl Metrics {
         );
         let (bounds, bounds_hit) = BoundsHit::new()?;
         registered(&registry, Ok(bounds_hit))?;
+        let (spans, span_fates) = SpanMetrics::new()?;
+        registered(&registry, Ok(span_fates))?;
         let panics = IntCounter::new(
             "portcullis_panics_total",
             "Connections that a fault of the gateway's own cost: please report each.",
@@ -198,6 +223,8 @@ impl Metrics {
             store_commit: registered(&registry, store_commit)?,
             connections_refused: registered(&registry, refused)?,
             bounds,
+            spans,
+            unresolved: registered(&registry, unresolved())?,
             panics: registered(&registry, panics)?,
             keys: registered(&registry, keys)?,
             unflushed: registered(&registry, unflushed)?,
@@ -229,8 +256,14 @@ impl Metrics {
         TargetMetric(self.targets.with_label_values(&[upstream, target]))
     }
 
+    /// The counter of a name's look-ups that failed; the same one after a reload.
+    pub fn name(&self, upstream: &str, target: &str) -> NameMetric {
+        NameMetric(self.unresolved.with_label_values(&[upstream, target]))
+    }
+
     /// Ends the series of a target that is no more.
     pub fn forget_target(&self, upstream: &str, target: &str) {
+        let _ = self.unresolved.remove_label_values(&[upstream, target]);
         // One that was never there is as gone.
         let _ = self.targets.remove_label_values(&[upstream, target]);
     }
@@ -287,6 +320,7 @@ mod tests {
         metrics.target("api", "10.0.0.7:80").unhealthy();
         metrics.target("api", "10.0.0.8:80").healthy();
         metrics.forget_target("api", "10.0.0.8:80");
+        metrics.name("api", "a.internal:80").count();
         let reading =
             Reading { busiest: vec![("key_1".into(), "ci \"x\"".into(), 7)], other: 3, ..Reading::default() };
         let text = metrics.render(&reading).unwrap();
@@ -304,6 +338,8 @@ mod tests {
             "portcullis_panics_total 0",
             "portcullis_upstream_target_healthy{target=\"10.0.0.7:80\",upstream=\"api\"} 0",
             "portcullis_usage_files_set_aside_total 0",
+            "portcullis_trace_spans_total{result=\"queue_full\"} 0",
+            "portcullis_upstream_resolve_failures_total{target=\"a.internal:80\",upstream=\"api\"} 1",
             "process_open_fds",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

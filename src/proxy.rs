@@ -19,11 +19,13 @@ pub mod http2;
 pub mod listener;
 mod pace;
 mod panics;
+pub mod places;
 mod preamble;
 pub mod reply;
 pub mod request;
 pub mod routing;
 pub mod socket;
+mod trace;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -51,7 +53,6 @@ use crate::routes::target::CheckedTarget;
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use answer::{ends_with_head, write_reply};
-use bounds::BodyBounds;
 use context::Context;
 use forward::{Origin, Trust};
 use routing::Routing;
@@ -76,8 +77,6 @@ pub struct Gateway {
     pub no_route: Arc<RouteMetrics>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// What bodies are bounded by.
-    pub body: BodyBounds,
 }
 
 /// Our own error inside Pingora: the body grew over its limit while it was forwarded.
@@ -145,6 +144,7 @@ impl ProxyHttp for KeyedProxy {
         ctx.line.0 = head.method.clone();
         let given = request_id::given(&head.headers).map(str::to_owned);
         ctx.request_id = given.unwrap_or_else(|| request_id::new(ctx.received));
+        ctx.joins_trace(head, request::scheme(session));
         if let Some(reply) = self.preflight(session, ctx) {
             ctx.ends(Outcome::Allowed, reply.status);
             ctx.settle();
@@ -153,7 +153,7 @@ impl ProxyHttp for KeyedProxy {
         }
         match self.admit(session, ctx) {
             Ok(passage) => {
-                session.set_read_timeout(Some(self.0.body.silence));
+                session.set_read_timeout(Some(ctx.body.silence));
                 if let Passage::Keyed(permit) = &passage {
                     ctx.found = Some(permit.found().clone());
                 }
@@ -196,16 +196,16 @@ impl ProxyHttp for KeyedProxy {
         let peer = request::peer(session);
         let trusted = request::is_trusted(peer.to_canonical(), &route.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
-        let secured = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let origin = Origin { peer, trust, scheme: if secured { "https" } else { "http" } };
-        forward::rewrite(request, route, passage, origin, &ctx.request_id)
+        let origin = Origin { peer, trust, scheme: request::scheme(session) };
+        forward::rewrite(request, route, passage, origin, &ctx.request_id)?;
+        ctx.forward_trace(request)
     }
 
     async fn request_body_filter(
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
         if session.was_upgraded() {
@@ -219,7 +219,11 @@ impl ProxyHttp for KeyedProxy {
             *body = None;
             return Err(Error::create(BODY_TOO_LARGE, ErrorSource::Downstream, None, None));
         }
-        self.0.body.check(ctx.body_bytes)
+        pace::passes();
+        if end_of_stream {
+            pace::is_free();
+        }
+        ctx.body.check(ctx.body_bytes)
     }
 
     async fn response_filter(
@@ -229,6 +233,7 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
     ) -> Result<()> {
         ctx.upstream_answers();
+        pace::is_free();
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
@@ -240,6 +245,7 @@ impl ProxyHttp for KeyedProxy {
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
             session.set_read_timeout(Some(route.upstream.config.websocket_idle));
         }
+        ctx.try_answers(response.status);
         forward::clean_answer(response);
         cors::apply(session, response, ctx)?;
         let chunked = response.headers.contains_key(header::TRANSFER_ENCODING);
@@ -295,6 +301,7 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        ctx.try_ends(Some(error.etype().as_str()));
         failure::note_no_connection(ctx, &error);
         let another = ctx.route.as_ref().is_some_and(|route| failure::may_try_another(&route.upstream, ctx));
         // Nothing was sent, so another target may be tried: it cannot run twice.
@@ -311,6 +318,7 @@ impl ProxyHttp for KeyedProxy {
         client_reused: bool,
     ) -> Box<Error> {
         let line = if client_reused { failure::Kept::Reused } else { failure::Kept::Fresh };
+        ctx.try_ends(Some(error.etype().as_str()));
         failure::decide_retry(session, &mut error, ctx, line);
         error
     }
@@ -327,6 +335,7 @@ impl ProxyHttp for KeyedProxy {
             self.0.metrics.upstream_error(&route.upstream.name, denial.outcome());
             tracing::warn!(
                 request_id = ctx.request_id,
+                trace_id = ctx.trace(),
                 upstream = route.upstream.name,
                 code = denial.outcome().as_str(),
                 cause = error.etype().as_str(),

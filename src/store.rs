@@ -14,6 +14,8 @@ pub mod backup;
 mod contents;
 pub mod embedded;
 pub mod examine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod record;
 pub mod relay;
 pub mod sealed;

@@ -179,10 +179,12 @@ fn directives(log: &Log) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::log::{Ratio, Sampling};
     use tracing::Level as At;
 
     fn log(level: tracing::Level, access: AccessLog) -> Log {
-        Log { format: LogFormat::Text, level, access }
+        let sampling = Sampling { good: Ratio::ALL, failed: Ratio::ALL };
+        Log { format: LogFormat::Text, level, access, sampling }
     }
 
     #[test]

@@ -25,6 +25,21 @@ impl Sample {
         Self::new(ours.iter().zip(base).map(|(ours, base)| ours / base).collect())
     }
 
+    /// What is left of each of them without the one of `base` that was measured in the same round.
+    pub fn differences(ours: &[f64], base: &[f64]) -> Self {
+        Self::new(ours.iter().zip(base).map(|(ours, base)| ours - base).collect())
+    }
+
+    /// For a table: the median, and from the least to the most; nothing where nothing was measured.
+    pub fn cell(&self, decimals: usize) -> String {
+        match (self.0.first(), self.0.last()) {
+            (Some(least), Some(most)) => {
+                format!("{:.decimals$} ({least:.decimals$} to {most:.decimals$})", self.median())
+            }
+            _ => String::new(),
+        }
+    }
+
     fn range(&self, decimals: usize) -> String {
         let (least, most) = (self.0.first().copied(), self.0.last().copied());
         let (least, most) = (least.unwrap_or(f64::NAN), most.unwrap_or(f64::NAN));

@@ -1,16 +1,14 @@
 //! Pages of the list of a million keys, over the admin API: each kind of filter and order, and a page far down.
 
-use std::io::Read as _;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use serde_json::Value;
 
+use super::admin::call;
 use super::figures::{self, Sample};
-use super::machine::{now, send};
+use super::machine::now;
 
-/// The gateway's first admin token.
-pub const ADMIN_TOKEN: &str = "bench-admin-token-of-more-than-32-characters";
 /// Each page is asked for this often.
 const TIMES: usize = 9;
 
@@ -90,16 +88,4 @@ fn page(admin: SocketAddr, query: &str) -> anyhow::Result<Value> {
     let (status, body) = call(admin, "GET", &format!("/api/v1/keys?{query}"), "")?;
     anyhow::ensure!(status.contains(" 200 "), "{query}: {status} {body}");
     Ok(serde_json::from_str(&body)?)
-}
-
-fn call(admin: SocketAddr, method: &str, path: &str, body: &str) -> anyhow::Result<(String, String)> {
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {admin}\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let mut answer = String::new();
-    send(admin, &head)?.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
-    Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
 }

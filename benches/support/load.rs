@@ -12,18 +12,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use crate::machine::now;
-use crate::secrets::{Numbers, secret};
-
-/// An answer larger than this is a fault.
-const MAX_ANSWER: usize = 64 << 10;
+use crate::wire::{self, Requests, Secrets};
 
 /// What to send, and what to expect.
 #[derive(Clone)]
 pub struct Load {
-    pub address: SocketAddr,
+    /// Who is sent it: each connection goes to the next of these.
+    pub addresses: Vec<SocketAddr>,
     pub path: &'static str,
-    /// Each request has the secret of a random number in this range; none where there is no range.
-    pub secrets: Option<std::ops::Range<usize>>,
+    /// Each request has a random one of these; none where there are none.
+    pub secrets: Option<Secrets>,
     pub connections: usize,
     /// In all, over all connections.
     pub requests: usize,
@@ -43,14 +41,15 @@ impl Client {
         self.0.block_on(async {
             let mut connections = JoinSet::new();
             let mut streams = Vec::new();
-            for _ in 0..load.connections {
-                let stream = TcpStream::connect(load.address).await?;
+            for address in load.addresses.iter().cycle().take(load.connections) {
+                let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 streams.push(stream);
             }
             let started = now();
             for (seed, stream) in (0..).zip(streams) {
-                connections.spawn(one_connection(stream, load.clone(), Numbers::from_seed(seed)));
+                let requests = Requests::new(load.path, load.secrets.clone(), seed);
+                connections.spawn(one_connection(stream, load.clone(), requests));
             }
             while let Some(ended) = connections.join_next().await {
                 ended??;
@@ -66,29 +65,17 @@ impl Client {
             let mut buffer = Vec::new();
             stream.write_all(request).await?;
             let end = read_answer(&mut stream, &mut buffer).await?;
-            Ok(String::from_utf8_lossy(&buffer[..end]).into_owned())
+            Ok(String::from_utf8_lossy(buffer.get(..end).unwrap_or_default()).into_owned())
         })
     }
 }
 
-/// A request as a small client of an API sends it.
-pub fn request(path: &str, secret: Option<&str>) -> Vec<u8> {
-    let credential = secret.map(|secret| format!("authorization: Bearer {secret}\r\n")).unwrap_or_default();
-    let head = "host: api.example.com\r\nuser-agent: bench/1\r\naccept: application/json\r\naccept-encoding: gzip\r\n";
-    format!("GET {path} HTTP/1.1\r\n{head}{credential}\r\n").into_bytes()
-}
-
-async fn one_connection(mut stream: TcpStream, load: Load, mut numbers: Numbers) -> anyhow::Result<()> {
+async fn one_connection(mut stream: TcpStream, load: Load, mut requests: Requests) -> anyhow::Result<()> {
     let mut buffer = Vec::with_capacity(4 << 10);
     for _ in 0..load.requests / load.connections {
-        let secret = load.secrets.as_ref().map(|range| secret(range.start + numbers.below(range.len())));
-        stream.write_all(&request(load.path, secret.as_deref())).await?;
+        stream.write_all(requests.next()).await?;
         let end = read_answer(&mut stream, &mut buffer).await?;
-        let status = status(&buffer).context("an answer without a status")?;
-        if status != load.status || end != buffer.len() {
-            let answer = String::from_utf8_lossy(&buffer);
-            anyhow::bail!("an answer that is not one whole {}: {answer}", load.status);
-        }
+        wire::expect(&buffer, end, load.status)?;
         buffer.clear();
     }
     Ok(())
@@ -98,24 +85,11 @@ async fn one_connection(mut stream: TcpStream, load: Load, mut numbers: Numbers)
 async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<usize> {
     let mut end = None;
     while end.is_none_or(|end| buffer.len() < end) {
-        anyhow::ensure!(stream.read_buf(buffer).await? > 0, "the connection was closed");
-        anyhow::ensure!(buffer.len() <= MAX_ANSWER, "an answer of over {MAX_ANSWER} bytes");
-        if end.is_none()
-            && let Some(head) = memchr::memmem::find(buffer, b"\r\n\r\n")
-        {
-            end = Some(head + 4 + content_length(&buffer[..head])?);
+        let read = stream.read_buf(buffer).await.context("reading an answer")?;
+        anyhow::ensure!(read > 0, "the connection was closed");
+        if end.is_none() {
+            end = wire::end(buffer)?;
         }
     }
     end.context("no answer")
-}
-
-fn content_length(head: &[u8]) -> anyhow::Result<usize> {
-    let head = std::str::from_utf8(head)?;
-    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
-    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    length.context("an answer without a length")?.1.trim().parse().context("a bad length")
-}
-
-fn status(answer: &[u8]) -> Option<u16> {
-    std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
 }

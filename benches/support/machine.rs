@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The gateway, as it was built with this benchmark; a variable names another one to measure.
@@ -17,8 +18,9 @@ const GATEWAY_VARIABLE: &str = "PORTCULLIS_BIN";
 const READY_WITHIN: Duration = Duration::from_mins(2);
 /// How long a question to a process may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How the answer of a process that is ready starts.
-const OK: [u8; 12] = *b"HTTP/1.1 200";
+/// How long a process has to end, once it was asked to: in order, or before it is killed.
+const END_WITHIN: Duration = Duration::from_mins(1);
+const DROP_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is asked whether it is.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// A tick of `/proc/PID/stat`, in seconds: 1/100 on every Linux that Rust runs on.
@@ -43,6 +45,9 @@ pub struct Cores {
 }
 
 impl Cores {
+    /// Nothing is pinned: the system spreads all over the cores that there are.
+    pub const FREE: Self = Self { measured: None, other: None };
+
     /// The first two that this process may run on; it moves to the second itself.
     pub fn take() -> anyhow::Result<Self> {
         let allowed = sched_getaffinity(None)?;
@@ -90,9 +95,46 @@ impl Process {
         Ok(())
     }
 
-    /// The processor time that it has used, in seconds.
+    /// Asks it to end and waits until it has, so that it writes what it writes at its end.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.ends_within(END_WITHIN), "the process did not end when it was asked to");
+        Ok(())
+    }
+
+    fn ends_within(&mut self, bound: Duration) -> bool {
+        let started = now();
+        if let Some(id) = Pid::from_raw(self.0.id().cast_signed()) {
+            // It may have ended by itself.
+            let _ = kill_process(id, Signal::TERM);
+        }
+        while started.elapsed() < bound {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        false
+    }
+
+    /// The processor time that it and the processes that it started have used, in seconds: of all their threads.
     pub fn cpu(&self) -> anyhow::Result<f64> {
-        used_cpu(Path::new("/proc").join(self.0.id().to_string()).join("stat").as_path())
+        self.family()?.iter().map(|id| used_cpu(&Path::new("/proc").join(id).join("stat"))).sum()
+    }
+
+    /// Its own number and those of its children.
+    fn family(&self) -> anyhow::Result<Vec<String>> {
+        let own = self.0.id().to_string();
+        let mut family = vec![own.clone()];
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            // One may end while this looks.
+            let Ok(stat) = std::fs::read_to_string(format!("/proc/{name}/stat")) else { continue };
+            let parent = stat.rsplit_once(')').and_then(|(_, after)| after.split_whitespace().nth(1));
+            if parent == Some(&own) && name.parse::<u32>().is_ok() {
+                family.push(name);
+            }
+        }
+        Ok(family)
     }
 
     /// The processor time of its threads of this name.
@@ -108,24 +150,43 @@ impl Process {
         Ok(used)
     }
 
-    /// Its resident memory, in bytes.
+    /// Its resident memory, in bytes. What it shares with its children counts once.
     pub fn resident_bytes(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kib * 1024.0)
+        let family = self.family()?;
+        let (file, field) = if family.len() == 1 { ("status", "VmRSS:") } else { ("smaps_rollup", "Pss:") };
+        let mut bytes = 0.0;
+        for id in family {
+            let text = std::fs::read_to_string(format!("/proc/{id}/{file}"))?;
+            let line = text.lines().find_map(|line| line.strip_prefix(field)).context("no such line")?;
+            bytes += line.trim().trim_end_matches("kB").trim().parse::<f64>()? * 1024.0;
+        }
+        Ok(bytes)
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.0.id()))?.count())
     }
 
     /// Waits until something answers 200 for `path` at this address, and says how long that took.
     pub fn wait_for(&mut self, address: SocketAddr, path: &str) -> anyhow::Result<Duration> {
+        self.wait_for_start(address, path, b"HTTP/1.1 200")
+    }
+
+    /// The same, with any answer.
+    pub fn wait_for_any(&mut self, address: SocketAddr, path: &str) -> anyhow::Result<Duration> {
+        self.wait_for_start(address, path, b"HTTP/1.1 ")
+    }
+
+    fn wait_for_start(&mut self, address: SocketAddr, path: &str, wanted: &[u8]) -> anyhow::Result<Duration> {
         let started = now();
         while started.elapsed() < READY_WITHIN {
             if let Some(status) = self.0.try_wait()? {
                 anyhow::bail!("the process ended with {status} before it was ready");
             }
-            let mut start = [0; OK.len()];
+            let mut start = vec![0; wanted.len()];
             let answered = ask(address, path).and_then(|mut stream| Ok(stream.read_exact(&mut start)?));
-            if answered.is_ok() && start == OK {
+            if answered.is_ok() && start == wanted {
                 return Ok(started.elapsed());
             }
             std::thread::sleep(LOOK_EVERY);
@@ -136,9 +197,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // A process with children ends them only when it is asked to. It may have ended by itself.
+        if !self.ends_within(DROP_WITHIN) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 }
 

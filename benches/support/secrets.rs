@@ -25,6 +25,12 @@ impl Numbers {
         let bound = bound.max(1) as u64;
         usize::try_from(self.next() % bound).unwrap_or(0)
     }
+
+    /// A number from 0 up to, and without, 1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
+    pub fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
 }
 
 /// The secret with this number.

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::certificates::Certificates;
 use super::{App, Core, restart};
 use crate::admin::control::{Reload, Reloaded};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::config::file::{self, ConfigError, ConfigFault};
 use crate::config::{Config, Log};
 use crate::document::Faults;
@@ -20,6 +20,7 @@ use crate::proxy::Gateway;
 use crate::proxy::routing::Routing;
 use crate::proxy::upstream::watch::Watch;
 use crate::store::Store;
+use crate::traces::Traces;
 
 /// Puts the level and the access-log switch of another configuration in force.
 pub type LogControl = Box<dyn Fn(&Log) + Send + Sync>;
@@ -139,7 +140,13 @@ impl Reloader {
             ManageError::Invalid(faults)
         })?;
         let before = self.gateway.routing.load_full();
-        let routing = Routing::new(&config, Some(&before), &*self.store, &self.metrics)?;
+        let mut routing = Routing::new(&config, Some(&before), &*self.store, &self.metrics)?;
+        let traces = Traces::new(config.traces.as_ref(), before.traces.as_ref(), &self.metrics);
+        routing.traces = traces.map_err(|fault| {
+            let mut faults = Faults::default();
+            faults.add("/traces", format!("{fault:#}"));
+            ManageError::Invalid(faults)
+        })?;
         self.runtime.block_on(routing.resolve());
         let done = Reloaded {
             routes: config.routes.len(),
@@ -187,6 +194,15 @@ impl Reloader {
             _ => {}
         }
         error
+    }
+
+    /// Sends the spans that wait, within what is left of the grace of a stop that began then.
+    pub(super) fn flush_traces(&self, began: Monotonic) {
+        let routing = self.gateway.routing.load_full();
+        if let Some(traces) = &routing.traces {
+            let gone = self.clock.monotonic().since(began);
+            traces.flush(routing.bounds.grace.saturating_sub(gone));
+        }
     }
 
     /// What `/readyz` says of a file that was refused.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::certificates::Certificates;
@@ -23,14 +23,13 @@ use crate::admission::Judge;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Store as StoreConfig};
 use crate::metrics::NO_ROUTE;
-use crate::proxy::addresses::Addresses;
-use crate::proxy::bounds::BodyBounds;
-use crate::proxy::connection::{Bounds, Connections};
+use crate::proxy::connection::Connections;
 use crate::proxy::listener::{self, Ending, Transport};
 use crate::proxy::routing::Routing;
 use crate::proxy::socket::Listener;
 use crate::proxy::upstream::watch::Watch;
 use crate::proxy::{Gateway, KeyedProxy};
+use crate::traces::Traces;
 
 /// Connections kept to upstreams in all: at least so many, and at most.
 const UPSTREAM_POOL: (usize, usize) = (1 << 10, 1 << 16);
@@ -80,7 +79,8 @@ pub fn build_from(
     origin.take_store()?;
     let core = Core::open_after(config, clock, before)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
-    let routing = Routing::new(config, None, &*core.store, &core.metrics)?;
+    let mut routing = Routing::new(config, None, &*core.store, &core.metrics)?;
+    routing.traces = Traces::new(config.traces.as_ref(), None, &core.metrics)?;
     proxies.block_on(routing.resolve());
     let watch =
         Arc::new(Watch::new(admin.handle().clone(), Arc::clone(&core.clock), Arc::clone(&core.metrics)));
@@ -107,7 +107,7 @@ pub fn build_from(
     let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
     let ending = Ending { drain: draining, stop: stopping };
-    let accepting = accept(config, &proxies, listeners, &connections, &ending);
+    let accepting = accept(&proxies, listeners, &connections, &ending);
     let followers = origin.ready()?;
     let followed = Arc::clone(&followers);
     core.manage.tell(Box::new(move |writes| followed.tell(writes)));
@@ -156,17 +156,13 @@ fn new_offer(config: &Config, core: &Core, origin: Origin, followers: Arc<Follow
 }
 
 fn accept(
-    config: &Config,
     proxies: &Runtime,
     listeners: Vec<(Listener, Transport)>,
     connections: &Arc<Connections>,
     ending: &Ending,
 ) -> Vec<JoinHandle<()>> {
-    let places = Arc::new(Semaphore::new(config.gateway.max_connections));
-    let grace = config.gateway.shutdown_grace;
     let accept = |(one, transport)| {
-        let (connections, places) = (Arc::clone(connections), Arc::clone(&places));
-        proxies.spawn(listener::accept(one, transport, connections, places, ending.clone(), grace))
+        proxies.spawn(listener::accept(one, transport, Arc::clone(connections), ending.clone()))
     };
     listeners.into_iter().map(accept).collect()
 }
@@ -212,11 +208,6 @@ fn new_gateway(config: &Config, core: &Core, routing: Routing) -> Gateway {
         no_route: core.metrics.route(NO_ROUTE),
         metrics: Arc::clone(&core.metrics),
         clock: Arc::clone(&core.clock),
-        body: BodyBounds {
-            silence: config.gateway.bounds.body_timeout,
-            rate: config.gateway.bounds.body_rate,
-            grace: config.gateway.bounds.body_grace,
-        },
     }
 }
 
@@ -230,18 +221,8 @@ fn new_connections(config: &Config, gateway: &Arc<Gateway>) -> Connections {
     Connections {
         gateway: Arc::clone(gateway),
         proxy: Arc::new(proxy),
-        bounds: Bounds {
-            max_head: config.gateway.max_request_header,
-            head_timeout: config.gateway.header_timeout,
-            idle_timeout: config.gateway.idle_timeout,
-            http2: config.gateway.http2,
-            max_fields: config.gateway.bounds.headers,
-            requests: config.gateway.bounds.requests,
-        },
-        addresses: Arc::new(Addresses::new(
-            config.gateway.bounds.connections_per_address,
-            config.gateway.trusted_proxies.clone(),
-        )),
+        places: Arc::default(),
+        addresses: Arc::default(),
         probe: readiness::probe_head(),
         running: 0.into(),
     }

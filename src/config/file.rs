@@ -1,7 +1,7 @@
 //! From the configuration's file to a [`Config`], or to every fault in it.
 //!
 //! The text becomes a tree that knows its lines (`tree`), variables are put in (`expand`), the defaults of
-//! `config/default.toml` fill what the six tables leave out, and the readers of the sections collect each fault by
+//! `config/default.toml` fill what their tables leave out, and the readers of the sections collect each fault by
 //! its pointer. Faults name places and rules and never repeat what the file says: that may be a credential.
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::expand::Environment;
 use super::tree::{SyntaxError, Tree};
-use super::{Config, route, sections, upstream};
+use super::{Config, log, route, sections, traces, upstream};
 use crate::document::{Faults, Fields};
 
 /// The largest file, in bytes: room for the most routes there may be.
@@ -23,7 +23,7 @@ pub const MAX_FILE_BYTES: u64 = 8 << 20;
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The tables that have defaults.
-const TABLES: [&str; 6] = ["gateway", "admin", "store", "keys", "metrics", "log"];
+const TABLES: [&str; 7] = ["gateway", "admin", "store", "keys", "metrics", "log", "traces"];
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +169,8 @@ fn config(document: &Value, around: &Surroundings<'_>, faults: &mut Faults) -> O
     let store = root.object("store").and_then(|fields| sections::store(fields, around));
     let keys = root.object("keys").and_then(|fields| sections::keys(fields, around));
     let metrics = root.object("metrics").and_then(sections::metrics);
-    let log = root.object("log").and_then(sections::log);
+    let log = root.object("log").and_then(log::log);
+    let traces = root.object("traces").and_then(|fields| traces::traces(fields, around));
     let upstreams = upstream::upstreams(&mut root, around);
     let inherited = route::Inherited {
         upstreams: upstream::names(document),
@@ -184,6 +185,7 @@ fn config(document: &Value, around: &Surroundings<'_>, faults: &mut Faults) -> O
         keys: keys?,
         metrics: metrics?,
         log: log?,
+        traces: traces?,
         upstreams,
         routes,
     })

@@ -38,10 +38,10 @@ const GATEWAYS_OWN: [&str; 3] = ["authorization", "cookie", "x-request-id"];
 /// What the gateway's own headers start with.
 const OWN_PREFIX: &str = "x-portcullis-";
 
-/// Reads the table `set_headers`.
-pub fn set_headers(fields: &mut Fields<'_>) -> Vec<SetHeader> {
+/// Reads a table of headers that are set.
+pub fn set_headers(fields: &mut Fields<'_>, table: &'static str) -> Vec<SetHeader> {
     let mut seen = HashSet::new();
-    let headers = fields.entries("set_headers", MAX_SET_HEADERS, |name, value, pointer, faults| {
+    let headers = fields.entries(table, MAX_SET_HEADERS, |name, value, pointer, faults| {
         let header = set_header(name, value).and_then(|header| {
             if seen.insert(header.name.clone()) { Ok(header) } else { Err("is set twice".into()) }
         });
@@ -108,7 +108,7 @@ mod tests {
     fn read(headers: &Value) -> (Vec<SetHeader>, Vec<String>) {
         let document = json!({"set_headers": headers});
         let mut faults = Faults::default();
-        let headers = set_headers(&mut Fields::open(&document, "", &mut faults).unwrap());
+        let headers = set_headers(&mut Fields::open(&document, "", &mut faults).unwrap(), "set_headers");
         (headers, faults.iter().map(|f| f.pointer.clone()).collect())
     }
 

@@ -1,4 +1,5 @@
-//! The six tables that have defaults: `[gateway]`, `[admin]`, `[store]`, `[keys]`, `[metrics]`, `[log]`.
+//! The tables that have defaults: `[gateway]`, `[admin]`, `[store]`, `[keys]`, `[metrics]`; `[log]` and `[traces]` have
+//! files of their own.
 //!
 //! The defaults were put in before, so each field that always has a value is required here: one that
 //! `config/default.toml` forgets is found by the first test.
@@ -19,10 +20,7 @@ use super::http2;
 use super::listen;
 use super::rotation;
 use super::tls;
-use super::{
-    AccessLog, Admin, AdminTls, CoreDumps, Gateway, Keys, Log, LogFormat, MasterKey, Metrics, MetricsAccess,
-    Pepper, Store,
-};
+use super::{Admin, AdminTls, CoreDumps, Gateway, Keys, MasterKey, Metrics, MetricsAccess, Pepper, Store};
 use crate::document::{Fields, either, integer, string, text};
 use crate::quantity::{self, HOUR, KIB, MAX_SIZE};
 
@@ -139,26 +137,6 @@ pub fn metrics(mut fields: Fields<'_>) -> Option<Metrics> {
     Some(Metrics { top_keys: count(top_keys?) })
 }
 
-/// Reads `[log]`.
-pub fn log(mut fields: Fields<'_>) -> Option<Log> {
-    let format = fields.require("format", |value| match string(value)? {
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("must be \"json\" or \"text\"".into()),
-    });
-    let level = fields.require("level", |value| match string(value)? {
-        "error" => Ok(tracing::Level::ERROR),
-        "warn" => Ok(tracing::Level::WARN),
-        "info" => Ok(tracing::Level::INFO),
-        "debug" => Ok(tracing::Level::DEBUG),
-        "trace" => Ok(tracing::Level::TRACE),
-        _ => Err("must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".into()),
-    });
-    let access = fields.require("access", |v| either(v, AccessLog::On, AccessLog::Off));
-    fields.finish();
-    Some(Log { format: format?, level: level?, access: access? })
-}
-
 /// A list that must not be empty where there is one.
 pub fn refuse_empty(fields: &mut Fields<'_>, name: &'static str, detail: &str) {
     if fields.raw(name).and_then(Value::as_array).is_some_and(Vec::is_empty) {
@@ -206,7 +184,12 @@ pub(super) fn count(number: u64) -> usize {
 }
 
 fn file_path(value: &Value, around: &Surroundings<'_>) -> Result<PathBuf, String> {
-    text(value, 1, MAX_PATH_CHARS).map(|path| around.folder.join(path))
+    let path = text(value, 1, MAX_PATH_CHARS)?;
+    // A fault that names it is one line.
+    if path.contains(char::is_control) {
+        return Err("must not contain control characters".into());
+    }
+    Ok(around.folder.join(path))
 }
 
 /// The path of a file that is there.

@@ -1,6 +1,7 @@
 //! `[upstreams.NAME]`: where requests go.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const CONNECT_TIMEOUT: (Duration, Duration) = (Duration::from_millis(1), MINUTE)
 const WEBSOCKET_IDLE: (Duration, Duration) = (Duration::from_secs(1), DAY);
 const RESPONSE_TIMEOUT: (Duration, Duration) = (Duration::from_millis(1), HOUR);
 const RESOLVE_EVERY: (Duration, Duration) = (Duration::from_secs(1), HOUR);
+const MAX_DNS_SERVERS: usize = 8;
+const DNS_PORT: u16 = 53;
 const MAX_KEEPALIVE: u64 = 10_000;
 
 /// What an upstream has that says nothing of it. `config/default.toml` names the same, which a test checks.
@@ -29,7 +32,6 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_RESPONSE_TIMEOUT: Duration = MINUTE;
 const DEFAULT_WEBSOCKET_IDLE: Duration = HOUR;
 const DEFAULT_KEEPALIVE: u32 = 128;
-const DEFAULT_RESOLVE_EVERY: Duration = Duration::from_secs(30);
 const DEFAULT_WEIGHT: NonZeroU32 = NonZeroU32::MIN;
 
 /// The names of the document's upstreams, of those too that are read with faults.
@@ -66,9 +68,10 @@ fn upstream(
     let trust = trust::trust(&mut fields, around);
     let keepalive = fields.read("keepalive", keepalive);
     let resolve_every = fields.read("resolve_every", |v| within(v, RESOLVE_EVERY));
+    let dns_servers = fields.values("dns_servers", MAX_DNS_SERVERS, dns_server);
     let health = health::health(&mut fields);
     let ejection = health::ejection(&mut fields);
-    let set_headers = headers::set_headers(&mut fields);
+    let set_headers = headers::set_headers(&mut fields, "set_headers");
     let protocol = fields.read("http2", |v| either(v, Protocol::Http2, Protocol::Http1));
     fields.finish();
     Some(Upstream {
@@ -82,10 +85,21 @@ fn upstream(
         websocket_idle: websocket_idle.unwrap_or(DEFAULT_WEBSOCKET_IDLE),
         trust,
         keepalive: keepalive.unwrap_or(DEFAULT_KEEPALIVE),
-        resolve_every: resolve_every.unwrap_or(DEFAULT_RESOLVE_EVERY),
+        resolve_every,
+        dns_servers: dns_servers.unwrap_or_default().into(),
         health,
         ejection,
         set_headers,
+    })
+}
+
+/// An address, with a port or with that of DNS.
+fn dns_server(value: &Value) -> Result<SocketAddr, String> {
+    let text = string(value)?;
+    let with_port = || text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    let bare = text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, DNS_PORT));
+    bare.or_else(with_port).ok_or_else(|| {
+        "must be an IP address, such as \"10.0.0.2\", \"10.0.0.2:5353\" or \"[fd00::2]:5353\"".into()
     })
 }
 
@@ -165,6 +179,7 @@ fn weight(value: &Value) -> Result<NonZeroU32, String> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::sync::Arc;
 
     fn read(value: &Value) -> (Option<Upstream>, Vec<String>) {
         let mut faults = Faults::default();
@@ -188,7 +203,8 @@ mod tests {
             websocket_idle: Duration::from_hours(1),
             trust: trust::Trust::default(),
             keepalive: 128,
-            resolve_every: Duration::from_secs(30),
+            resolve_every: None,
+            dns_servers: Arc::from([]),
             health: None,
             ejection: Some(health::Ejection::default()),
             set_headers: Vec::new(),
@@ -240,6 +256,8 @@ mod tests {
             ("health", json!({"path": "x"}), "/health/path: must be a path"),
             ("ejection", json!(true), "/ejection: must be an object"),
             ("keepalive", json!(10_001), "/keepalive: must be from 0 to 10000"),
+            ("dns_servers", json!(["ns.internal"]), "/dns_servers/0: must be an IP address"),
+            ("dns_servers", json!(["10.0.0.2:0"]), "/dns_servers/0: must be an IP address"),
             ("resolve_every", json!("1ms"), "/resolve_every: must be from 1s to 1h"),
             ("tls_verify", json!(false), "/tls_verify: has no meaning without tls = true"),
             ("http2", json!("yes"), "/http2: must be true or false"),

@@ -88,8 +88,16 @@ fn read_group<G: Group>(name: String, document: &Value, faults: &mut Faults) -> 
     group
 }
 
+/// It after a merge patch.
+pub(super) fn edited<G: Group>(before: &G, patch: &Value) -> Result<G, Faults> {
+    let mut faults = Faults::default();
+    let after = patch::patched(editable(before), patch, &FIXED, &mut faults)
+        .and_then(|document| read_group::<G>(before.name().to_owned(), &document, &mut faults));
+    faults.or_else_all(after)
+}
+
 /// A new one, whose name stands in the document.
-fn read_new<G: Group>(document: &Value) -> Result<G, Faults> {
+pub(super) fn read_new<G: Group>(document: &Value) -> Result<G, Faults> {
     let mut faults = Faults::default();
     let read = Fields::open(document, "", &mut faults).and_then(|mut fields| {
         let name = fields.require("name", slugs::slug);
@@ -160,10 +168,7 @@ impl Manage {
             actor.needs_all_owners()?;
             let _writer = self.writer.lock();
             let before = self.present::<G>(name, if_match)?;
-            let mut faults = Faults::default();
-            let after = patch::patched(editable(&before), patch, &FIXED, &mut faults)
-                .and_then(|document| read_group::<G>(name.to_owned(), &document, &mut faults));
-            let after = faults.or_else_all(after).map_err(ManageError::Invalid)?;
+            let after = edited(&before, patch).map_err(ManageError::Invalid)?;
             self.commit_group(actor, Some(&before), Some(after))
         })
     }

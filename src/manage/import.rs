@@ -127,7 +127,7 @@ impl Manage {
         Ok(())
     }
 
-    fn read_line(&self, line: &str) -> Result<Line, String> {
+    pub(super) fn read_line(&self, line: &str) -> Result<Line, String> {
         if line.len() > MAX_LINE_BYTES {
             return Err(format!("the line has over {MAX_LINE_BYTES} bytes"));
         }

@@ -343,13 +343,13 @@ pub(super) fn check_match(present: &str, if_match: Option<&str>) -> Result<(), M
     }
 }
 
-fn read_grace(document: &Value) -> Result<Duration, ManageError> {
+pub(super) fn read_grace(document: &Value) -> Result<Duration, ManageError> {
     read_small(document, |fields| {
         Some(fields.read("grace", |v| quantity::duration(v, Duration::ZERO, MAX_GRACE)).unwrap_or_default())
     })
 }
 
-fn read_reason(document: &Value) -> Result<Option<String>, ManageError> {
+pub(super) fn read_reason(document: &Value) -> Result<Option<String>, ManageError> {
     read_small(document, |fields| Some(fields.read("reason", |v| document::text(v, 0, MAX_REASON_CHARS))))
 }
 

@@ -110,13 +110,7 @@ impl Manage {
         self.audited(actor, "admin_token.create", "", || {
             actor.needs(Permission::Admin)?;
             actor.needs_all_owners()?;
-            let mut faults = Faults::default();
-            let terms = Fields::open(document, "", &mut faults).and_then(|mut fields| {
-                let terms = read_terms(&mut fields, self.now());
-                fields.finish();
-                terms
-            });
-            let terms = faults.or_else_all(terms).map_err(ManageError::Invalid)?;
+            let terms = terms_of(document, self.now()).map_err(ManageError::Invalid)?;
             let granted = terms.permissions.iter().filter_map(|text| Permission::parse(text)).flatten();
             for permission in granted {
                 actor.needs(permission)?;
@@ -221,11 +215,11 @@ impl Manage {
 }
 
 /// What a token is made with.
-struct Terms {
-    name: String,
-    permissions: Vec<String>,
-    owner: Option<String>,
-    expires_at: Option<Timestamp>,
+pub(super) struct Terms {
+    pub(super) name: String,
+    pub(super) permissions: Vec<String>,
+    pub(super) owner: Option<String>,
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 /// A token, and the plaintext that is shown this once.
@@ -234,6 +228,17 @@ pub struct IssuedToken {
     pub token: AdminToken,
     /// Its plaintext.
     pub secret: NewSecret,
+}
+
+/// Reads the document that a token is made of.
+pub(super) fn terms_of(document: &Value, now: Timestamp) -> Result<Terms, Faults> {
+    let mut faults = Faults::default();
+    let terms = Fields::open(document, "", &mut faults).and_then(|mut fields| {
+        let terms = read_terms(&mut fields, now);
+        fields.finish();
+        terms
+    });
+    faults.or_else_all(terms)
 }
 
 fn read_terms(fields: &mut Fields<'_>, now: Timestamp) -> Option<Terms> {

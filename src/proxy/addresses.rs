@@ -14,10 +14,8 @@ use super::request::is_trusted;
 const IPV6_BITS: u32 = 64;
 
 /// The open connections by address. As large as there are connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Addresses {
-    most: Option<NonZeroU32>,
-    exempt: Vec<IpNet>,
     open: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -26,16 +24,17 @@ pub struct Addresses {
 pub(super) struct Place(Option<(Arc<Addresses>, IpAddr)>);
 
 impl Addresses {
-    /// At most so many each, but for these networks and loopback, which speak for many clients.
-    pub fn new(most: Option<NonZeroU32>, exempt: Vec<IpNet>) -> Self {
-        Self { most, exempt, open: Mutex::default() }
-    }
-
-    /// Takes a place; `None` where the address has as many as it may.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// Takes a place; `None` where the address has as many as it may. Loopback and the `exempt` networks, which speak for
+    /// many clients, have no bound.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        most: Option<NonZeroU32>,
+        exempt: &[IpNet],
+    ) -> Option<Place> {
         let address = address.to_canonical();
-        let Some(most) = self.most else { return Some(Place(None)) };
-        if address.is_loopback() || is_trusted(address, &self.exempt) {
+        let Some(most) = most else { return Some(Place(None)) };
+        if address.is_loopback() || is_trusted(address, exempt) {
             return Some(Place(None));
         }
         let client = client(address);
@@ -79,8 +78,9 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_places_and_gets_them_back() {
-        let addresses = Arc::new(Addresses::new(NonZeroU32::new(2), vec!["10.0.0.0/8".parse().unwrap()]));
-        let enter = |address: &str| addresses.enter(address.parse().unwrap());
+        let addresses = Arc::new(Addresses::default());
+        let exempt: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
+        let enter = |address: &str| addresses.enter(address.parse().unwrap(), NonZeroU32::new(2), &exempt);
         let held = [enter("203.0.113.7").unwrap(), enter("::ffff:203.0.113.7").unwrap()];
         assert!(enter("203.0.113.7").is_none());
         let others =

@@ -1,6 +1,7 @@
-//! The bounds on what a client sends, where a request is under way.
+//! The bounds on what clients do. They are part of what a reload puts in force: each connection and each request looks at
+//! those that are in force when it begins.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use pingora::proxy::Session;
@@ -8,11 +9,61 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::pace;
 use crate::admission::denial::Denial;
+use crate::config::Gateway;
+use crate::config::http2::Http2;
 use crate::metrics::Metrics;
 use crate::metrics::bounds::Bound;
 
 /// Our own error inside Pingora: the body comes too slowly.
 pub(super) const BODY_TOO_SLOW: ErrorType = ErrorType::new("BodyTooSlow");
+
+/// What connections are bounded by.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections at once.
+    pub connections: usize,
+    /// Those of one address; `None`: no bound.
+    pub of_one_address: Option<NonZeroU32>,
+    /// The largest head, in bytes.
+    pub max_head: usize,
+    /// From a connection's or a request's first moment to its last head byte.
+    pub head_timeout: Duration,
+    /// How long a kept connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// HTTP/2, and its bounds.
+    pub http2: Http2,
+    /// The most fields of a head.
+    pub max_fields: usize,
+    /// The most requests of a connection; `None`: no bound.
+    pub requests: Option<NonZeroU32>,
+    /// How long a stop waits for running requests.
+    pub grace: Duration,
+    /// What bodies are bounded by.
+    pub body: BodyBounds,
+}
+
+impl Bounds {
+    /// From a configuration.
+    pub fn new(gateway: &Gateway) -> Self {
+        let clients = &gateway.bounds;
+        Self {
+            connections: gateway.max_connections,
+            of_one_address: clients.connections_per_address,
+            max_head: gateway.max_request_header,
+            head_timeout: gateway.header_timeout,
+            idle_timeout: gateway.idle_timeout,
+            http2: gateway.http2,
+            max_fields: clients.headers,
+            requests: clients.requests,
+            grace: gateway.shutdown_grace,
+            body: BodyBounds {
+                silence: clients.body_timeout,
+                rate: clients.body_rate,
+                grace: clients.body_grace,
+            },
+        }
+    }
+}
 
 /// How fast a body must come.
 #[derive(Debug, Clone, Copy)]

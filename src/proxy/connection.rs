@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,16 +24,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::addresses::Addresses;
+use super::bounds::Bounds;
 use super::client::serving;
 use super::context::Context;
 use super::http2::{self, Arrival, PREFACE};
 use super::listener::Ending;
 use super::pace::measured;
+use super::places::Places;
 use super::reply::Reply;
 use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
-use crate::config::http2::{Cleartext, Http2};
+use crate::config::http2::Cleartext;
 use crate::head::{self, FaultKind, Framing, HeadFault};
 use crate::metrics::bounds::Bound;
 use crate::request_id;
@@ -50,32 +51,15 @@ const PREFACE_HEAD: &[u8] = PREFACE.split_at(18).0;
 /// The answer to the probe by which `/readyz` proves that this port answers.
 pub(super) const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
-/// What connections are bounded by.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// The largest head, in bytes.
-    pub max_head: usize,
-    /// From a connection's or a request's first moment to its last head byte.
-    pub head_timeout: Duration,
-    /// How long a kept connection may wait for its next request.
-    pub idle_timeout: Duration,
-    /// HTTP/2, and its bounds.
-    pub http2: Http2,
-    /// The most fields of a head.
-    pub max_fields: usize,
-    /// The most requests of a connection; `None`: no bound.
-    pub requests: Option<NonZeroU32>,
-}
-
 /// What every connection shares.
 pub struct Connections {
     /// The gateway.
     pub gateway: Arc<Gateway>,
     /// Pingora.
     pub proxy: Arc<HttpProxy<KeyedProxy>>,
-    /// The bounds.
-    pub bounds: Bounds,
-    /// Who has how many connections.
+    /// How many there are.
+    pub places: Arc<Places>,
+    /// Who has how many.
     pub addresses: Arc<Addresses>,
     /// A head that only this process knows, by which it proves to itself that the port answers.
     pub probe: Vec<u8>,
@@ -122,6 +106,11 @@ impl Drop for Running<'_> {
 }
 
 impl Connections {
+    /// The bounds in force.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.gateway.routing.load().bounds
+    }
+
     /// Serves one connection to its end, which may come earlier when it is told so.
     pub async fn serve(
         self: &Arc<Self>,
@@ -140,11 +129,12 @@ impl Connections {
         let mut served = 0;
         // The next request, where it came together with one that has no body.
         let mut ahead = BytesMut::new();
+        let mut bounds = self.bounds();
         loop {
             let incoming = tokio::select! {
                 biased;
                 _ = &mut stop => return,
-                incoming = self.read_head(&mut stream, turn, &mut ahead) => incoming,
+                incoming = self.read_head(&mut stream, turn, &mut ahead, &mut bounds) => incoming,
             };
             turn = Turn::Later;
             let (head, framing) = match incoming {
@@ -164,12 +154,12 @@ impl Connections {
             };
             let _running = Running::new(&self.running);
             let mut session = ServerSession::new_http1(stream);
-            session.set_keepalive(Some(self.bounds.idle_timeout.as_secs().max(1)));
+            session.set_keepalive(Some(bounds.idle_timeout.as_secs().max(1)));
             if let Some(settings) = settings.take() {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
             served += 1;
-            if self.bounds.requests.is_some_and(|most| served >= most.get()) {
+            if bounds.requests.is_some_and(|most| served >= most.get()) {
                 self.hit(Bound::RequestsPerConnection);
                 session.set_keepalive_reuses_remaining(Some(0));
             }
@@ -189,15 +179,20 @@ impl Connections {
     }
 
     /// Waits for a request and reads its head. A connection's first head has its time from the connection's first
-    /// moment, each later one from its own first byte.
-    async fn read_head(&self, stream: &mut Stream, turn: Turn, ahead: &mut BytesMut) -> Incoming {
+    /// moment, each later one from its own first byte. The `bounds` are then those that were in force at that moment.
+    async fn read_head(
+        &self,
+        stream: &mut Stream,
+        turn: Turn,
+        ahead: &mut BytesMut,
+        bounds: &mut Bounds,
+    ) -> Incoming {
         let mut buffer = mem::take(ahead);
-        let mut left = self.bounds.head_timeout;
         match turn {
-            Turn::First(began) => left = left.saturating_sub(began.elapsed()),
-            Turn::Later if !buffer.is_empty() => {}
-            Turn::Later => match timeout(self.bounds.idle_timeout, read_some(stream, &mut buffer)).await {
-                Ok(Ok(1..)) => {}
+            Turn::First(_) => {}
+            Turn::Later if !buffer.is_empty() => *bounds = self.bounds(),
+            Turn::Later => match timeout(bounds.idle_timeout, read_some(stream, &mut buffer)).await {
+                Ok(Ok(1..)) => *bounds = self.bounds(),
                 Ok(_) => return Incoming::Nothing,
                 Err(_) => {
                     self.hit(Bound::IdleTimeout);
@@ -205,10 +200,14 @@ impl Connections {
                 }
             },
         }
-        let speaks_http2 = turn != Turn::Later && self.bounds.http2.cleartext == Cleartext::PriorKnowledge;
-        match timeout(left, self.read_to_end(stream, &mut buffer)).await {
+        let left = match turn {
+            Turn::First(began) => bounds.head_timeout.saturating_sub(began.elapsed()),
+            Turn::Later => bounds.head_timeout,
+        };
+        let speaks_http2 = turn != Turn::Later && bounds.http2.cleartext == Cleartext::PriorKnowledge;
+        match timeout(left, read_to_end(stream, &mut buffer, bounds.max_head)).await {
             Ok(Ok(_)) if speaks_http2 && buffer.starts_with(PREFACE_HEAD) => Incoming::Preface(buffer),
-            Ok(Ok(end)) => self.check(buffer, end, ahead),
+            Ok(Ok(end)) => self.check(buffer, end, ahead, bounds.max_fields),
             Ok(Err(incoming)) => incoming,
             Err(_) if buffer.is_empty() => {
                 self.hit(Bound::HeaderTimeout);
@@ -218,31 +217,14 @@ impl Connections {
         }
     }
 
-    /// Reads until the head's end is in the buffer, and says where; or until it is clear that it never will be.
-    async fn read_to_end(&self, stream: &mut Stream, buffer: &mut BytesMut) -> Result<usize, Incoming> {
-        let mut looked = 0;
-        loop {
-            // A server should pass over empty lines before a request (RFC 9112 section 2.2).
-            while head::skip_blank(buffer) > 0 {
-                buffer.advance(head::skip_blank(buffer));
-                looked = 0;
-            }
-            let end = head::find_end(buffer, looked);
-            if end.unwrap_or(buffer.len()) > self.bounds.max_head {
-                return Err(Incoming::Refused(Denial::HeaderTooLarge(self.bounds.max_head)));
-            }
-            if let Some(end) = end {
-                return Ok(end);
-            }
-            looked = buffer.len();
-            if !matches!(read_some(stream, buffer).await, Ok(1..)) {
-                return Err(Incoming::Nothing);
-            }
-        }
-    }
-
     /// Judges a head that ends at `end`. What follows one without a body is the next request, and is put `ahead`.
-    fn check(&self, mut buffer: BytesMut, mut end: usize, ahead: &mut BytesMut) -> Incoming {
+    fn check(
+        &self,
+        mut buffer: BytesMut,
+        mut end: usize,
+        ahead: &mut BytesMut,
+        max_fields: usize,
+    ) -> Incoming {
         if buffer[..end] == self.probe[..] {
             return Incoming::Probe;
         }
@@ -251,8 +233,8 @@ impl Connections {
             buffer = other;
         }
         match head::check(&buffer[..end]) {
-            Ok(_) if head::field_count(&buffer[..end]) > self.bounds.max_fields => {
-                Incoming::Refused(Denial::TooManyHeaders(self.bounds.max_fields))
+            Ok(_) if head::field_count(&buffer[..end]) > max_fields => {
+                Incoming::Refused(Denial::TooManyHeaders(max_fields))
             }
             Ok(head) => {
                 let framing = head.framing;
@@ -262,15 +244,7 @@ impl Connections {
                 }
                 Incoming::Head(buffer, framing)
             }
-            Err(fault) => Incoming::Refused(self.denial_of(fault)),
-        }
-    }
-
-    /// What a head that is not one clear request is refused with.
-    pub(super) fn denial_of(&self, fault: HeadFault) -> Denial {
-        match fault.kind() {
-            FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
-            FaultKind::TooLarge => Denial::TooManyHeaders(self.bounds.max_fields),
+            Err(fault) => Incoming::Refused(denial_of(fault, max_fields)),
         }
     }
 
@@ -301,6 +275,37 @@ impl Connections {
         let reply = self.refusal(peer, denial, |reply| reply);
         if stream.write_all(&reply.to_http1()).await.is_ok() && stream.shutdown().await.is_ok() {
             linger(&mut stream).await;
+        }
+    }
+}
+
+/// What a head that is not one clear request is refused with.
+pub(super) fn denial_of(fault: HeadFault, max_fields: usize) -> Denial {
+    match fault.kind() {
+        FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
+        FaultKind::TooLarge => Denial::TooManyHeaders(max_fields),
+    }
+}
+
+/// Reads until the head's end is in the buffer, and says where; or until it is clear that it never will be.
+async fn read_to_end(stream: &mut Stream, buffer: &mut BytesMut, most: usize) -> Result<usize, Incoming> {
+    let mut looked = 0;
+    loop {
+        // A server should pass over empty lines before a request (RFC 9112 section 2.2).
+        while head::skip_blank(buffer) > 0 {
+            buffer.advance(head::skip_blank(buffer));
+            looked = 0;
+        }
+        let end = head::find_end(buffer, looked);
+        if end.unwrap_or(buffer.len()) > most {
+            return Err(Incoming::Refused(Denial::HeaderTooLarge(most)));
+        }
+        if let Some(end) = end {
+            return Ok(end);
+        }
+        looked = buffer.len();
+        if !matches!(read_some(stream, buffer).await, Ok(1..)) {
+            return Err(Incoming::Nothing);
         }
     }
 }

@@ -6,18 +6,23 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::bounds::BodyBounds;
 use super::reply::Field;
 use super::routing::Route;
+use super::trace::Part;
 use super::upstream::{Chosen, Line, Place};
 use super::{Gateway, reply};
 use crate::admission::{Passage, authorize};
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::AccessLog;
+use crate::config::log::{Ratio, Sampling};
 use crate::key::redact::redacted;
 use crate::lines::Hold;
 use crate::metrics::NO_ROUTE;
 use crate::outcome::Outcome;
 use crate::snapshot::Found;
+use crate::traces::Traces;
+use crate::traces::context::TraceId;
 
 /// One request.
 #[derive(Debug)]
@@ -54,8 +59,18 @@ pub struct Context {
     upstream_answered: Option<Monotonic>,
     outcome: Outcome,
     settled: Settled,
-    /// Whether it gets a log line.
-    access_log: AccessLog,
+    /// Whether it may get a log line.
+    pub(super) access_log: AccessLog,
+    /// Which requests do.
+    sampling: Sampling,
+    /// What its body is bounded by.
+    pub(super) body: BodyBounds,
+    /// What the gateway does in traces.
+    pub(super) traces: Option<Arc<Traces>>,
+    /// The trace that it belongs to.
+    pub(super) trace_id: Option<TraceId>,
+    /// Its part in that, where the gateway takes one.
+    pub(super) part: Option<Box<Part>>,
     /// Set where a revocation ended it.
     cut: Option<bool>,
 }
@@ -71,10 +86,18 @@ impl Context {
     /// A request whose head is there.
     pub fn new(gateway: Arc<Gateway>) -> Self {
         let (received, started) = (gateway.clock.now(), gateway.clock.monotonic());
-        let access_log = gateway.routing.load().access_log;
+        let routing = gateway.routing.load();
+        let (access_log, sampling, traces) = (routing.access_log, routing.sampling, routing.traces.clone());
+        let body = routing.bounds.body;
+        drop(routing);
         Self {
             gateway,
             access_log,
+            sampling,
+            body,
+            traces,
+            trace_id: None,
+            part: None,
             received,
             started,
             request_id: String::new(),
@@ -97,9 +120,9 @@ impl Context {
         }
     }
 
-    /// Notes its path for the log, if there is one.
+    /// Notes its path for the log and its trace, if there is one.
     pub fn note_path(&mut self, path: &[u8]) {
-        if self.access_log == AccessLog::On {
+        if self.is_told() {
             self.line.1 = redacted(&String::from_utf8_lossy(path)).into_owned();
         }
     }
@@ -121,7 +144,7 @@ impl Context {
 
     /// Bytes a second that its body must bring.
     pub fn least_rate(&self) -> u64 {
-        self.gateway.body.least_rate()
+        self.body.least_rate()
     }
 
     /// What its answer says of a secret whose grace runs.
@@ -146,6 +169,11 @@ impl Context {
         self.hold.iter().for_each(Hold::streams);
     }
 
+    /// How it ends, as far as is known.
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
     /// Notes that its upstream is about to be connected to.
     pub fn upstream_begins(&mut self) {
         let now = self.gateway.clock.monotonic();
@@ -153,6 +181,7 @@ impl Context {
             self.gateway.metrics.overhead.observe(now.since(self.started).as_secs_f64());
         }
         self.upstream_began = Some(now);
+        self.try_begins(now);
     }
 
     /// Notes that its upstream has answered.
@@ -167,6 +196,7 @@ impl Context {
             return;
         }
         self.settled = Settled::Yes;
+        self.try_ends(None);
         let now = self.gateway.clock.now();
         if let (Some(found), Some(route)) = (&self.found, &self.route) {
             self.gateway.ledger.settle(found, route.policy.number, self.outcome, now);
@@ -190,6 +220,16 @@ impl Context {
         self.cut = self.hold.take().is_some_and(|hold| hold.is_cut()).then_some(true);
     }
 
+    /// Whether it is among those that get a line.
+    fn is_drawn(&self) -> bool {
+        let good = self.outcome == Outcome::Allowed
+            && self.cut.is_none()
+            && self.status.is_some_and(|status| status.as_u16() < 400);
+        let share = if good { self.sampling.good } else { self.sampling.failed };
+        // Nothing that the client chooses decides.
+        share == Ratio::ALL || share.takes(rand::random())
+    }
+
     /// One line about it: the key's ID and never its secret, the path and never its query.
     fn log(&self) {
         let took = |from: Option<Monotonic>, to: Option<Monotonic>| {
@@ -210,6 +250,7 @@ impl Context {
             upstream_us = took(self.upstream_began, self.upstream_answered),
             request_bytes = self.body_bytes,
             cut = self.cut,
+            trace_id = self.trace(),
         );
     }
 }
@@ -220,8 +261,9 @@ impl Drop for Context {
             self.outcome = Outcome::InternalError;
         }
         self.settle();
-        if self.access_log == AccessLog::On {
+        if self.access_log == AccessLog::On && self.is_drawn() {
             self.log();
         }
+        self.tell_trace();
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::reply::REQUEST_ID;
@@ -120,6 +120,10 @@ fn value(text: &str) -> HeaderValue {
 pub fn clean_answer(response: &mut ResponseHeader) {
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return;
+    }
+    if response.version < Version::HTTP_11 {
+        // The version tells of a connection, and the client's is ours (RFC 9110 section 2.5).
+        response.set_version(Version::HTTP_11);
     }
     let options =
         response.headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));

@@ -55,6 +55,11 @@ fn answer_type(headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
+/// Whether a request is a call.
+pub fn is_call(headers: &HeaderMap) -> bool {
+    answer_type(headers).is_some()
+}
+
 /// A refusal in the form that the request's client reads: as it is, or, for a gRPC call, 200 with a status and a message
 /// and no body. What else its head says stays, such as `Retry-After`.
 pub fn readable(mut reply: Reply, denial: &Denial, request: &HeaderMap, version: Version) -> Reply {

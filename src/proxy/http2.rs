@@ -24,9 +24,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::connection::{Connections, Running};
+use super::bounds::Bounds;
+use super::connection::{Connections, Running, denial_of};
 use super::context::Context;
-use super::panics;
+use super::pace::{self, Upload};
+use super::{grpc, panics};
 use crate::metrics::bounds::Bound;
 use crate::outcome::Outcome;
 use crate::request_id;
@@ -128,12 +130,12 @@ pub async fn serve(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     };
-    let bounds = &connections.bounds;
+    let bounds = connections.bounds();
     let alarm = Arc::new(Alarm::default());
     let deadline = arrival.began + bounds.head_timeout;
     let frames = Frames::new(bounds.http2, bounds.head_timeout, deadline);
     let watched = Watched::new(stream, arrival.read, frames, Arc::clone(&alarm));
-    let shaken = handshake(Box::new(watched), Some(options(connections)));
+    let shaken = handshake(Box::new(watched), Some(options(&bounds)));
     let Ok(shaken) = timeout_at(deadline, shaken).await else {
         return connections.hit(Bound::HeaderTimeout);
     };
@@ -154,8 +156,7 @@ pub async fn serve(
     served.run(shutdown).await;
 }
 
-fn options(connections: &Connections) -> H2Options {
-    let bounds = &connections.bounds;
+fn options(bounds: &Bounds) -> H2Options {
     let resets = usize::try_from(bounds.http2.max_resets).unwrap_or(usize::MAX);
     let mut options = H2Options::new();
     options
@@ -217,7 +218,7 @@ impl Served {
             }
             // The last answer is still on its way to a client that reads slowly.
             Event::Silence if self.patience == GOODBYE && self.connection.has_streams() => {
-                self.patience = self.connections.bounds.idle_timeout;
+                self.patience = self.connections.bounds().idle_timeout;
             }
             Event::Silence | Event::Closed => return Fate::Ends,
             Event::Struck(strike) => {
@@ -241,7 +242,7 @@ impl Served {
         let work = async move { serve_stream(&connections, session, peer, told).await };
         self.streams.spawn(panics::counted(metrics, work));
         self.requests += 1;
-        let spent = self.connections.bounds.requests.is_some_and(|most| self.requests >= most.get());
+        let spent = self.connections.bounds().requests.is_some_and(|most| self.requests >= most.get());
         if spent && self.phase == Phase::Open {
             self.connections.hit(Bound::RequestsPerConnection);
             self.end();
@@ -271,16 +272,26 @@ async fn serve_stream(
     told: watch::Receiver<bool>,
 ) {
     let _running = Running::new(&connections.running);
-    session.set_write_timeout(Some(connections.bounds.idle_timeout));
-    if let Err(fault) = request::normalize(session.req_header_mut(), connections.bounds.max_fields) {
-        return request::refuse(connections, session, peer, fault).await;
+    let bounds = connections.bounds();
+    session.set_write_timeout(Some(bounds.idle_timeout));
+    if let Err(fault) = request::normalize(session.req_header_mut(), bounds.max_fields) {
+        let denial = denial_of(fault, bounds.max_fields);
+        return request::refuse(connections, session, peer, &denial).await;
     }
     let open = connections.gateway.lines.open();
     let line = open.line();
+    let head = session.req_header();
+    let whole = session.is_body_done() || grpc::is_call(&head.headers);
+    let upload = if whole { Upload::Free } else { Upload::Awaited };
     let session = ServerSession::new_http2(session);
+    let work = line.serve(connections.proxy.process_new_http(session, &told));
     tokio::select! {
         biased;
         () = line.cut() => {}
-        _ = line.serve(connections.proxy.process_new_http(session, &told)) => {}
+        done = pace::stream(upload, connections.bounds().body.silence, work) => {
+            if done.is_none() {
+                connections.hit(Bound::BodyTimeout);
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora::protocols::SocketDigest;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::server::TlsStream;
@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::client::Client;
 use super::connection::{Connections, PROBE_ANSWER};
 use super::http2::{self, Arrival};
+use super::places::Place;
 use super::preamble::{self, Preamble};
 use super::socket::{Listener, Socket};
 use super::{panics, request};
@@ -57,7 +58,7 @@ struct Accepted {
     began: Instant,
     kind: Kind,
     transport: Transport,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// What a connection begins with.
@@ -67,14 +68,12 @@ enum Kind {
     ProxyHeader,
 }
 
-/// Accepts on one listener until it is told to end. Every connection beyond `places` is closed at once.
+/// Accepts on one listener until it is told to end. Every connection beyond the bound is closed at once.
 pub async fn accept(
     listener: Listener,
     transport: Transport,
     connections: Arc<Connections>,
-    places: Arc<Semaphore>,
     mut ending: Ending,
-    grace: Duration,
 ) {
     let kind = if matches!(listener, Listener::Proxied(_)) { Kind::ProxyHeader } else { Kind::Request };
     let mut tasks = JoinSet::new();
@@ -88,7 +87,7 @@ pub async fn accept(
         match accepted {
             Ok((socket, peer)) => {
                 failing = Failing::No;
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                let Some(place) = connections.places.enter(connections.bounds().connections) else {
                     connections.gateway.metrics.connections_refused.inc();
                     connections.hit(Bound::Connections);
                     continue;
@@ -104,7 +103,7 @@ pub async fn accept(
         while tasks.try_join_next().is_some() {}
     }
     drop(listener);
-    drain(&connections, &mut tasks, grace).await;
+    drain(&connections, &mut tasks, connections.bounds().grace).await;
 }
 
 async fn serve(connections: Arc<Connections>, accepted: Accepted, mut ending: Ending) {
@@ -118,7 +117,11 @@ async fn serve(connections: Arc<Connections>, accepted: Accepted, mut ending: En
         let Some(named) = named else { return };
         peer = named;
     }
-    let Some(_one_of_its_address) = connections.addresses.enter(peer.ip()) else {
+    let routing = connections.gateway.routing.load();
+    let (most, exempt) = (routing.bounds.of_one_address, &routing.trusted_proxies);
+    let entered = connections.addresses.enter(peer.ip(), most, exempt);
+    drop(routing);
+    let Some(_one_of_its_address) = entered else {
         return connections.hit(Bound::ConnectionsPerAddress);
     };
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
@@ -151,7 +154,7 @@ async fn shake_hands(
     socket: Socket,
     began: Instant,
 ) -> Option<TlsStream<Socket>> {
-    let end = began + connections.bounds.head_timeout;
+    let end = began + connections.bounds().head_timeout;
     match timeout_at(end, server.acceptor().accept(socket)).await {
         Ok(Ok(secured)) => Some(secured),
         Ok(Err(error)) => {
@@ -174,7 +177,7 @@ async fn named_client(
 ) -> Option<SocketAddr> {
     let ip = peer.ip().to_canonical();
     let trusted = request::is_trusted(ip, &connections.gateway.routing.load().trusted_proxies);
-    let end = began + connections.bounds.head_timeout;
+    let end = began + connections.bounds().head_timeout;
     let preamble = if trusted || ip.is_loopback() {
         timeout_at(end, preamble::read(socket, &connections.probe)).await.unwrap_or(Preamble::Bad)
     } else {

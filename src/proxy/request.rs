@@ -23,6 +23,11 @@ pub fn peer(session: &Session) -> IpAddr {
     address.map_or(Ipv4Addr::LOCALHOST.into(), std::net::SocketAddr::ip)
 }
 
+/// `http`, or `https` where the connection is secured.
+pub fn scheme(session: &Session) -> &'static str {
+    if session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) { "https" } else { "http" }
+}
+
 /// The client's address: the connection's, or, behind trusted proxies, the right-most hop that is none of them.
 pub fn client_address(connection: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let connection = connection.to_canonical();

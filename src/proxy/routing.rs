@@ -9,15 +9,18 @@ use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::bounds::Bounds;
 use super::upstream::Upstream;
 use crate::admission::policy::Policy;
 use crate::config::cors::Cors;
+use crate::config::log::Sampling;
 use crate::config::{
     AccessLog, Config, CredentialForwarding, ErrorFormat, PathRewrite, Upstream as UpstreamConfig,
 };
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::routes::{self, Table};
 use crate::store::{Store, StoreError};
+use crate::traces::Traces;
 
 /// How long a start and a reload wait for names to be looked up.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,8 +59,14 @@ pub struct Routing {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// Whether each request gets a log line.
+    /// What clients may do.
+    pub bounds: Bounds,
+    /// Whether requests get log lines.
     pub access_log: AccessLog,
+    /// Which of them do.
+    pub sampling: Sampling,
+    /// What the gateway does in traces; nothing unless it is told to.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Routing {
@@ -112,7 +121,10 @@ impl Routing {
             routes: made,
             upstreams,
             trusted_proxies,
+            bounds: Bounds::new(&config.gateway),
             access_log: config.log.access,
+            sampling: config.log.sampling,
+            traces: None,
         })
     }
 

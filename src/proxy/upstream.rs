@@ -6,6 +6,7 @@
 pub mod check;
 pub mod endpoint;
 mod identity;
+mod names;
 mod place;
 mod resolve;
 pub mod watch;
@@ -23,6 +24,7 @@ use crate::metrics::{Metrics, TargetMetric};
 use endpoint::{Choice, Endpoint, Standing};
 use identity::Credentials;
 pub use place::Place;
+use resolve::LookUps;
 
 /// Requests at once on one HTTP/2 connection to a target; the next one opens another.
 const STREAMS: usize = 100;
@@ -66,6 +68,8 @@ pub struct Target {
     turn: AtomicUsize,
     running: AtomicU32,
     metric: TargetMetric,
+    /// Of one that has a name.
+    look_ups: Option<LookUps>,
 }
 
 /// A target that a request goes to. Counts as running until it is dropped.
@@ -79,6 +83,11 @@ impl Chosen {
     /// Where it is.
     pub fn address(&self) -> &Place {
         &self.endpoint.address
+    }
+
+    /// What the configuration calls it.
+    pub fn target_name(&self) -> &str {
+        &self.target.address
     }
 
     /// The request went well there.
@@ -291,6 +300,7 @@ impl Upstream {
 impl Target {
     fn new(upstream: &str, config: &crate::config::Target, metrics: &Metrics) -> Self {
         let literal = Place::literal(&config.address).map(|place| Arc::new(Endpoint::new(place)));
+        let is_name = literal.is_none();
         let made = Self {
             address: config.address.clone(),
             weight: config.weight.get(),
@@ -298,6 +308,7 @@ impl Target {
             turn: AtomicUsize::new(0),
             running: AtomicU32::new(0),
             metric: metrics.target(upstream, &config.address),
+            look_ups: is_name.then(|| LookUps::new(metrics.name(upstream, &config.address))),
         };
         made.publish();
         made

@@ -32,19 +32,20 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("snapshot", "clock key limit"),
     ("store", "clock key outcome"),
     ("usage", "admission clock key limit outcome snapshot store"),
+    ("traces", "clock config metrics"),
     // The decision, and the changes.
     ("admission", "clock config key limit outcome snapshot usage"),
     ("manage", "clock document key lines outcome quantity seal snapshot store usage"),
     // The listeners. They never import each other.
     (
         "proxy",
-        "admission clock config head key limit lines metrics outcome request_id routes snapshot store tls usage",
+        "admission clock config head key limit lines metrics outcome request_id routes snapshot store tls traces usage",
     ),
     ("admin", "admission clock config document key manage metrics outcome request_id snapshot store"),
     // Where the parts meet.
     (
         "app",
-        "admin admission clock config document key lines manage metrics proxy routes snapshot store tls usage",
+        "admin admission clock config document key lines manage metrics proxy routes snapshot store tls traces usage",
     ),
     ("cli", "app clock config demo document key manage quantity store telemetry"),
     ("main", "cli"),
@@ -68,8 +69,12 @@ const NAMED_IN: &[(&str, &[&str])] = &[
     ("x509_parser", &["config/trust.rs"]),
     ("clap", &["cli"]),
     ("serde_saphyr", &["cli/keys/convert"]),
-    ("ureq", &["cli/client"]),
+    ("ureq", &["cli/client", "traces/otlp/client.rs"]),
+    ("opentelemetry", &["traces/otlp"]),
+    ("opentelemetry_sdk", &["traces/otlp"]),
+    ("opentelemetry_otlp", &["traces/otlp"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("hickory_resolver", &["proxy/upstream/names.rs"]),
     ("postcard", &["store/record"]),
 ];
 

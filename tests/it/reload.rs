@@ -1,6 +1,8 @@
 //! A reload by call or by signal: all of a file or nothing of it, with no request lost, and what it does not change is
 //! named.
 
+mod bounds;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -175,18 +177,15 @@ fn what_a_reload_changes_takes_force_and_what_it_does_not_is_named() {
     assert_eq!(world.reloaded(&world.text)["needs_restart"], json!([]));
     assert_eq!(client.get("/v1/x", &secret).status, 200, "the limit is gone");
     assert_eq!(world.lines("\"target\":\"access\""), 3, "and so are the lines");
-    let fixed = world
-        .text
-        .replace("[gateway]\n", "[gateway]\nmax_connections = 7\nheader_timeout = \"3s\"\n")
-        .replace(
-            "[store]\npath = \"portcullis.redb\"",
-            "[store]\npath = \"other.redb\"\n[keys]\nprefix = \"xy\"",
-        );
-    let named = json!(["gateway.header_timeout", "gateway.max_connections", "store", "keys.prefix"]);
+    let fixed = world.text.replace("[gateway]\n", "[gateway]\nthreads = 1\ncore_dumps = true\n").replace(
+        "[store]\npath = \"portcullis.redb\"",
+        "[store]\npath = \"other.redb\"\n[keys]\nprefix = \"xy\"",
+    );
+    let named = json!(["gateway.threads", "gateway.core_dumps", "store", "keys.prefix"]);
     for _ in 0..2 {
         assert_eq!(world.reloaded(&fixed)["needs_restart"], named, "as long as they differ from the start");
     }
-    eventually("the log names them", || world.lines("gateway.max_connections") == 2);
+    eventually("the log names them", || world.lines("gateway.core_dumps") == 2);
     assert!(!world.fixture.folder.path().join("other.redb").exists());
     assert_eq!(client.get("/v1/x", &secret).status, 200);
 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 use portcullis::app;
 use serde_json::json;
 
-use crate::support::{Fixture, Gateway, Script, Stopwatch, TOKEN, Wire, eventually, get, head_of};
+use crate::support::{
+    Fixture, Gateway, Script, Stopwatch, TOKEN, Wire, eventually, get, head_of, parse_with,
+};
 
 const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\n";
 
@@ -57,7 +59,7 @@ fn a_unix_socket_serves_and_goes_with_the_gateway() {
     // Another gateway does not take it away.
     let other = tempfile::tempdir().unwrap();
     let text = fixture.text().replace("portcullis.redb", &other.path().join("s.redb").display().to_string());
-    let config = crate::support::parse_with(&text, folder.path(), &|_| None);
+    let config = parse_with(&text, folder.path(), &|_| None);
     let refused = app::build(&config, Some(TOKEN)).err().unwrap();
     assert!(format!("{refused:#}").contains("another process listens there"), "{refused:#}");
     assert!(ask_unix(&path, &get("/v1", &secret)).starts_with("HTTP/1.1 200 "));
@@ -178,7 +180,7 @@ fn without_a_header_that_is_believed_a_connection_is_closed() {
 
 #[test]
 fn an_address_has_a_bounded_number_of_connections() {
-    let (_fixture, gateway, address) = behind("127.0.0.1", "max_connections_per_address = 2");
+    let (fixture, gateway, address) = behind("127.0.0.1", "max_connections_per_address = 2");
     let (_, secret) = gateway.admin.key(&json!({}));
     let open = |last| {
         let mut wire = Wire::open(address);
@@ -195,6 +197,15 @@ fn an_address_has_a_bounded_number_of_connections() {
     assert_eq!(bound(&gateway, "connections_per_address"), 1);
     held.clear();
     eventually("a place is free again", || open(7).rest_for_now().starts_with(b"HTTP/1.1 200"));
+    // A reload may change how many there may be.
+    let text = fixture.text().replace("max_connections_per_address = 2", "max_connections_per_address = 3");
+    let config = parse_with(&text, fixture.folder.path(), &|_| None);
+    assert_eq!(gateway.app().reload(&config).unwrap().needs_restart, [""; 0]);
+    let mut held: Vec<Wire> = (0..3).map(|_| open(9)).collect();
+    for wire in &mut held {
+        assert_eq!(wire.answer().status, 200);
+    }
+    open(9).assert_closed();
 }
 
 /// An upstream that upgrades, and echoes.

@@ -8,7 +8,13 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+
 use crate::proxy::socket::{Leave, Listener, SocketFile};
+
+/// How many clients may connect before they are accepted: as many as the system lets wait (`net.core.somaxconn`), up to
+/// this. Who finds the queue full tries again a second later.
+const BACKLOG: i32 = 4096;
 
 /// Where a socket listens, as the configuration says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +76,7 @@ impl Sockets {
         let place = Place::Tcp(address);
         let listener = match self.take(&place) {
             Some(given) => TcpListener::from(given.fd),
-            None => TcpListener::bind(address)?,
+            None => listen(address)?,
         };
         listener.set_nonblocking(true)?;
         let fd = listener.as_fd().try_clone_to_owned()?;
@@ -135,6 +141,16 @@ impl Sockets {
         let at = self.given.iter().position(|given| given.place == *place)?;
         Some(self.given.remove(at))
     }
+}
+
+/// Binds an address. A port whose last connections have not faded yet can be taken again.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
 }
 
 const TCP: u8 = b't';

@@ -217,6 +217,17 @@ fn examples(marks: &[&str]) -> String {
     lines.join("\n")
 }
 
+/// Found by fuzzing: a fault that named a path with a line break in it was two lines.
+#[test]
+fn a_fault_is_one_line_whatever_the_file_says() {
+    let tls = "[[gateway.tls]]\nlisten = \"0.0.0.0:1\"\ncertificate = \"a\\nb\"\nprivate_key = \"a\\tb\"\n";
+    let expected =
+        ["certificate", "private_key"].map(|name| format!("{name}: must not contain control characters"));
+    let faults = faults(&format!("{tls}{MINIMAL}"));
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults.iter().zip(&expected).all(|(fault, end)| fault.ends_with(end.as_str())), "{faults:?}");
+}
+
 #[test]
 fn the_commented_defaults_are_those_of_the_code() {
     let written = read(&examples(&["#: "])).unwrap();

@@ -1,4 +1,4 @@
-//! Each rule of the six tables, through the same door as a file.
+//! Each rule of the tables, through the same door as a file.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
@@ -9,7 +9,10 @@ use crate::config::bounds::ClientBounds;
 use crate::config::file::parse;
 use crate::config::http2::{Cleartext, Http2};
 use crate::config::listen::Listen;
+use crate::config::log::{AccessLog, Log, LogFormat, Ratio, Sampling};
 use crate::key::due::RotateAfter;
+
+const EACH: Sampling = Sampling { good: Ratio::ALL, failed: Ratio::ALL };
 
 const REST: &str =
     "\n[upstreams.api]\ntargets = [\"127.0.0.1:9000\"]\n[[routes]]\npath = \"/\"\nupstream = \"api\"\n";
@@ -88,7 +91,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.metrics, Metrics { top_keys: 100 });
     assert_eq!(
         config.log,
-        Log { format: LogFormat::Text, level: tracing::Level::INFO, access: AccessLog::On }
+        Log { format: LogFormat::Text, level: tracing::Level::INFO, access: AccessLog::On, sampling: EACH }
     );
 }
 
@@ -275,13 +278,21 @@ fn a_rotation_is_due_after_one_time_or_one_for_each_environment() {
 fn each_rule_of_metrics_and_log_is_checked() {
     assert_eq!(good("[metrics]\ntop_keys = 0").metrics.top_keys, 0);
     let log = good("[log]\nformat = \"json\"\nlevel = \"trace\"\naccess = false").log;
-    assert_eq!(log, Log { format: LogFormat::Json, level: tracing::Level::TRACE, access: AccessLog::Off });
+    let expected =
+        Log { format: LogFormat::Json, level: tracing::Level::TRACE, access: AccessLog::Off, sampling: EACH };
+    assert_eq!(log, expected);
+    let sampling = good("[log]\naccess_sample = 0.25").log.sampling;
+    assert!(sampling.good.takes(u32::MAX / 4) && !sampling.good.takes(u32::MAX / 4 + 1));
+    assert_eq!(sampling.failed, Ratio::ALL);
     assert_faults(&[
         ("[metrics]\ntop_keys = 10001", "metrics.top_keys: must be from 0 to 10000"),
         ("[metrics]\nkeys = 1", "metrics.keys: unknown field"),
         ("[log]\nformat = \"xml\"", "log.format: must be"),
         ("[log]\nlevel = \"INFO\"", "log.level: must be"),
         ("[log]\naccess = \"on\"", "log.access: must be true or false"),
+        ("[log]\naccess_sample = 1.5", "log.access_sample: must be from 0 to 1"),
+        ("[log]\naccess_sample_failed = \"all\"", "log.access_sample_failed: must be a number"),
+        ("[traces]\nsample = -1", "traces.sample: must be from 0 to 1"),
         ("[log]\nfile = \"x\"", "log.file: unknown field"),
     ]);
 }

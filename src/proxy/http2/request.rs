@@ -8,6 +8,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v2::server::HttpSession;
 use tokio::time::timeout;
 
+use crate::admission::denial::Denial;
 use crate::head::{HeadFault, http2};
 use crate::proxy::connection::{Connections, LINGER, LINGER_BYTES};
 use crate::proxy::grpc;
@@ -40,11 +41,10 @@ fn join_cookies(head: &mut RequestHeader) {
 }
 
 /// Answers what is not one clear request, and counts it.
-pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: SocketAddr, fault: HeadFault) {
-    let denial = connections.denial_of(fault);
+pub async fn refuse(connections: &Connections, mut session: HttpSession, peer: SocketAddr, denial: &Denial) {
     let headers = &session.req_header().headers;
     let reply =
-        connections.refusal(peer, &denial, |reply| grpc::readable(reply, &denial, headers, Version::HTTP_2));
+        connections.refusal(peer, denial, |reply| grpc::readable(reply, denial, headers, Version::HTTP_2));
     // A client that is gone misses nothing.
     if write(&mut session, reply).await.is_ok() {
         linger(&mut session).await;

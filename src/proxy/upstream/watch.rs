@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pingora::connectors::http::Connector;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Target, Upstream, check};
 use crate::clock::Clock;
@@ -110,18 +110,21 @@ async fn checks(upstream: &Arc<Upstream>, connector: &Arc<Connector>, clock: &Ar
     }
 }
 
-async fn names(upstream: &Upstream) {
-    if !upstream.has_names() {
-        return;
+/// Looks each name up again when what was found of it holds no longer. The first look-up was made before the upstream
+/// was put in force.
+async fn names(upstream: &Arc<Upstream>) {
+    // It ends with this task.
+    let mut looking = JoinSet::new();
+    for target in upstream.targets.iter().filter(|target| target.is_name()) {
+        let (target, upstream) = (Arc::clone(target), Arc::clone(upstream));
+        looking.spawn(async move {
+            loop {
+                sleep(target.lasts()).await;
+                target.resolve(&upstream).await;
+            }
+        });
     }
-    let mut every = interval(upstream.config.resolve_every);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first look-up was made before the upstream was put in force.
-    every.tick().await;
-    loop {
-        every.tick().await;
-        upstream.resolve().await;
-    }
+    while looking.join_next().await.is_some() {}
 }
 
 async fn time(upstream: &Upstream, clock: &dyn Clock) {

@@ -5,10 +5,13 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::fixture;
-use crate::support::{Frames, Gateway, Stopwatch, eventually, frame};
+use crate::support::{Frames, Gateway, H2, Stopwatch, block, eventually, frame, whole};
 
 const ENHANCE_YOUR_CALM: Option<u32> = Some(11);
 
@@ -190,4 +193,70 @@ fn no_more_streams_run_at_once_than_may() {
     assert_eq!(client.outcome(41), Err(Some(7)));
     thread::sleep(Duration::from_millis(300));
     assert!(fixture.upstream.seen().len() <= 5, "{}", fixture.upstream.seen().len());
+}
+
+/// The credential and the content type of a `POST`.
+fn post_fields<'a>(credential: &'a str, content: &'a str) -> [(&'a str, &'a str); 2] {
+    [("authorization", credential), ("content-type", content)]
+}
+
+#[test]
+fn a_body_that_stops_is_reset_and_counted() {
+    let fixture = fixture("body_timeout = \"400ms\"");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        for start in ["", "some"] {
+            let fields = post_fields(&credential, "text/plain");
+            let (answer, mut body) = client.begin(Method::POST, "/v1/x", &fields, false).await.unwrap();
+            body.send_data(start.into(), false).unwrap();
+            assert!(answer.await.unwrap_err().is_reset(), "{start:?}");
+        }
+        // The connection stays, and who has sent all may wait for the answer.
+        let waited = client.send(Method::POST, "/v1/slow/1000", &secret, b"whole").await.unwrap();
+        assert_eq!(waited.status, 200);
+    });
+    assert_eq!(counted(&gateway, "body_timeout"), 2);
+    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 3);
+}
+
+#[test]
+fn a_body_that_trickles_is_answered_and_a_call_that_does_is_none() {
+    let fixture = fixture("min_body_rate = \"1000\"\nbody_grace = \"500ms\"\nbody_timeout = \"700ms\"");
+    let gateway = fixture.start();
+    let (_, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        let watch = Stopwatch::start();
+        for (content, passes) in [("text/plain", false), ("application/grpc", true)] {
+            let fields = post_fields(&credential, content);
+            let (answer, mut body) = client.begin(Method::POST, "/v1/x", &fields, false).await.unwrap();
+            for _ in 0..20 {
+                // The stream may be gone by now.
+                let _ = body.send_data("x".into(), false);
+                sleep(Duration::from_millis(50)).await;
+            }
+            if passes {
+                sleep(Duration::from_millis(800)).await;
+                body.send_data("x".into(), true).unwrap();
+                assert_eq!(whole(answer.await.unwrap()).await.unwrap().status, 200, "{content}");
+            } else {
+                let answer = whole(answer.await.unwrap()).await.unwrap();
+                assert_eq!((answer.status, answer.code().as_str()), (408, "request_timeout"));
+                assert!(watch.elapsed() > Duration::from_millis(450), "the grace");
+            }
+        }
+        // As slow, and fast enough.
+        let fields = post_fields(&credential, "text/plain");
+        let (answer, mut body) = client.begin(Method::POST, "/v1/x", &fields, false).await.unwrap();
+        for last in [false, false, false, false, false, false, false, false, false, true] {
+            body.send_data(Bytes::from_static(&[b'x'; 500]), last).unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(answer.await.unwrap().status(), 200);
+    });
+    assert_eq!((counted(&gateway, "body_rate"), counted(&gateway, "body_timeout")), (1, 0));
 }

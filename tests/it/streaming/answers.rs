@@ -163,3 +163,18 @@ fn fields_of_the_upstreams_connection_do_not_reach_the_client() {
         assert_eq!(answer.header(name), None, "RFC 9110 section 7.6.1: {name}");
     }
 }
+
+#[test]
+fn an_answer_has_the_gateways_version_and_not_the_upstreams() {
+    let script = Script::start(|mut stream| {
+        head_of(&mut stream);
+        stream.write_all(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+    });
+    let world = World::before(script.address, "");
+    let mut wire = Wire::open(world.gateway.address);
+    for _ in 0..3 {
+        wire.send(get("/v1/x", &world.secret));
+        assert!(wire.head().starts_with("HTTP/1.1 200 OK\r\n"), "RFC 9110 section 2.5");
+        assert_eq!(wire.exactly(2), b"ok");
+    }
+}

@@ -2,6 +2,9 @@
 
 mod admin;
 mod client;
+#[cfg(feature = "otlp")]
+mod collector;
+mod dns;
 mod gateway;
 mod grpc;
 mod h2;
@@ -15,6 +18,9 @@ mod wire;
 
 pub use admin::{Admin, PERMISSIONS};
 pub use client::Client;
+#[cfg(feature = "otlp")]
+pub use collector::{Collector, Mood, Told};
+pub use dns::{Known, NameServer};
 pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
 pub use grpc::GrpcUpstream;
 pub use h2::{Frames, H2, block, frame, whole};

@@ -1,0 +1,299 @@
+//! A crowd at the door: what many clients that want nothing good cost the gateway, and those that do.
+//!
+//! The gateway runs on one core, the clients and the upstream on the other. A probe sends one good request after the
+//! other, [`PROBE_EVERY`], on a connection of its own, and each is timed from when it should have been sent. It does so
+//! on a quiet gateway first, then beside each crowd:
+//!
+//! - 10,000 kept connections, each of which has had one answer and waits;
+//! - 2,000 connections that send half a head and then a byte a second: all must be closed at the head's time;
+//! - 1,000,000 requests with a different unknown secret each, [`FLOOD_RATE`] a second.
+//!
+//! How to read it: resident memory (`VmRSS`) before and after, by connection; the 99th percentile of the probe beside
+//! the quiet one of the same run. Ratios travel between machines, microseconds do not.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+#[path = "support/figures.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod figures;
+#[path = "support/machine.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod machine;
+#[path = "support/secrets.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod secrets;
+#[path = "support/wire.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod wire;
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use figures::{once, title};
+use machine::{Cores, Process, now};
+use secrets::secret;
+use wire::request;
+
+const PATH: &str = "/v1/models";
+const IDLE: usize = 10_000;
+const HALF_HEADS: usize = 2_000;
+const FLOOD: usize = 1_000_000;
+/// Requests of the flood a second.
+const FLOOD_RATE: u32 = 10_000;
+/// The flood's connections.
+const FLOOD_CONNECTIONS: usize = 16;
+const PROBE_EVERY: Duration = Duration::from_millis(4);
+const WARM_UP: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_secs(10);
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// How late the last half head may be seen closed: a refused client is read from for a while, and is looked at once a
+/// second.
+const HEAD_SLACK: Duration = Duration::from_secs(4);
+/// What the gateway gets before its memory is looked at: the usage is merged once a second.
+const SETTLE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
+const MIB: f64 = 1_048_576.0;
+
+fn main() -> anyhow::Result<()> {
+    let cores = Cores::take()?;
+    let upstream = machine::free_address()?;
+    let mut served =
+        Process::start(Command::new(machine::example("bench_upstream")?).arg(upstream.to_string()))?;
+    served.wait_for(upstream, "/")?;
+    let gateway = Gateway::start(upstream, cores)?;
+    title("A crowd at the door (benches/crowd.rs)");
+    gateway.probed_for(WARM_UP)?;
+    let quiet = gateway.probed_for(QUIET)?;
+    once("p99 of good requests, quiet", quiet.p99, 0, "us");
+    flood(&gateway, &quiet)?;
+    half_heads(&gateway, &quiet)?;
+    idle(&gateway, &quiet)
+}
+
+/// Ten thousand that wait.
+fn idle(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
+    let before = gateway.process.resident_bytes()?;
+    let mut crowd = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        let mut stream = gateway.connect()?;
+        ask(&mut stream, &request(PATH, Some(&gateway.secret)), 200)?;
+        crowd.push(stream);
+    }
+    thread::sleep(SETTLE);
+    let grown = gateway.process.resident_bytes()? - before;
+    let beside = gateway.probed_for(QUIET)?;
+    once("10,000 idle connections: memory for each", grown / 10_000.0 / 1024.0, 1, "KiB");
+    once("  p99 of good requests beside them / quiet", beside.p99 / quiet.p99, 2, "x");
+    // They are all still served.
+    for stream in &mut crowd {
+        ask(stream, &request(PATH, Some(&gateway.secret)), 200)?;
+    }
+    Ok(())
+}
+
+/// Two thousand that never end their head.
+fn half_heads(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
+    thread::sleep(SETTLE);
+    let before = gateway.process.resident_bytes()?;
+    let mut crowd: Vec<Option<TcpStream>> = Vec::with_capacity(HALF_HEADS);
+    let started = now();
+    for _ in 0..HALF_HEADS {
+        let mut stream = gateway.connect()?;
+        stream.write_all(b"GET /v1/models HTTP/1.1\r\nhost: api.example.com\r\nx-slow: ")?;
+        stream.set_nonblocking(true)?;
+        crowd.push(Some(stream));
+    }
+    let all_open = started.elapsed();
+    let mut most = 0.0_f64;
+    let mut last_closed = None;
+    let beside = gateway.probed(|| {
+        while crowd.iter().any(Option::is_some) && started.elapsed() < HEAD_TIME * 4 {
+            most = most.max(gateway.process.resident_bytes()?);
+            thread::sleep(Duration::from_secs(1));
+            for place in &mut crowd {
+                if place.as_mut().is_some_and(|stream| !trickles(stream)) {
+                    *place = None;
+                    last_closed = Some(started.elapsed());
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let last =
+        last_closed.filter(|_| crowd.iter().all(Option::is_none)).context("half heads were left open")?;
+    anyhow::ensure!(last <= all_open + HEAD_TIME + HEAD_SLACK, "the last half head was open for {last:?}");
+    once("2,000 half heads: memory for each", (most - before).max(0.0) / 2_000.0 / 1024.0, 1, "KiB");
+    once("  the last one closed after (header_timeout: 5 s)", last.as_secs_f64(), 1, "s");
+    once("  p99 of good requests beside them / quiet", beside.p99 / quiet.p99, 2, "x");
+    Ok(())
+}
+
+/// Sends a byte more; `false` where the gateway has closed.
+fn trickles(stream: &mut TcpStream) -> bool {
+    let mut answer = [0; 512];
+    match stream.read(&mut answer) {
+        Ok(0) => false,
+        // The answer 408; the end follows.
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => stream.write(b"x").is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// A million secrets that are nobody's.
+fn flood(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
+    thread::sleep(SETTLE);
+    let before = gateway.process.resident_bytes()?;
+    let started = now();
+    let beside = gateway.probed(|| {
+        let mut streams = (0..FLOOD_CONNECTIONS).map(|_| gateway.connect()).collect::<Result<Vec<_>, _>>()?;
+        for number in 0..FLOOD / FLOOD_CONNECTIONS {
+            let due =
+                started + Duration::from_secs(1) / FLOOD_RATE * u32::try_from(number * FLOOD_CONNECTIONS)?;
+            wait_until(due);
+            for (lane, stream) in streams.iter_mut().enumerate() {
+                // Numbers from here on are secrets of no key.
+                let unknown = secret((1 << 40) + number * FLOOD_CONNECTIONS + lane);
+                stream.write_all(&request(PATH, Some(&unknown)))?;
+            }
+            for stream in &mut streams {
+                read_answer(stream, 401)?;
+            }
+        }
+        Ok(())
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "a million")]
+    let rate = FLOOD as f64 / started.elapsed().as_secs_f64();
+    thread::sleep(SETTLE);
+    let grown = gateway.process.resident_bytes()? - before;
+    once("1,000,000 unknown secrets: sent", rate, 0, "/s");
+    once("  memory grew by", grown / MIB, 2, "MiB");
+    once("  p99 of good requests beside them / quiet", beside.p99 / quiet.p99, 2, "x");
+    anyhow::ensure!(grown < 16.0 * MIB, "memory grew with secrets that are nobody's");
+    Ok(())
+}
+
+fn wait_until(due: Instant) {
+    if let Some(left) = due.checked_duration_since(now()) {
+        thread::sleep(left);
+    }
+}
+
+/// A gateway that runs, with one key.
+struct Gateway {
+    process: Process,
+    address: SocketAddr,
+    secret: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Gateway {
+    fn start(upstream: SocketAddr, cores: Cores) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (address, admin) = (machine::free_address()?, machine::free_address()?);
+        let config = folder.path().join("bench.toml");
+        let text = format!(
+            "[gateway]\nlisten = [\"{address}\"]\nheader_timeout = \"{}s\"\nidle_timeout = \"10m\"\n[admin]\nlisten = \"{admin}\"\n\
+             [log]\naccess = false\n[upstreams.api]\ntargets = [\"{upstream}\"]\n[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n",
+            HEAD_TIME.as_secs()
+        );
+        std::fs::write(&config, text)?;
+        let secret = secret(0);
+        let keys = folder.path().join("keys.jsonl");
+        std::fs::write(&keys, format!("{{\"name\":\"good\",\"secret\":\"{secret}\"}}\n"))?;
+        let mut import = Command::new(machine::gateway());
+        let done = import.args(["keys", "import"]).arg(&keys).arg("--config").arg(&config).output()?;
+        anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let mut command = Command::new(machine::gateway());
+        let mut process = Process::start_measured(command.arg("serve").arg("--config").arg(&config), cores)?;
+        process.wait_for(admin, "/readyz")?;
+        Ok(Self { process, address, secret, _folder: folder })
+    }
+
+    fn connect(&self) -> anyhow::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Runs the probe alone.
+    fn probed_for(&self, time: Duration) -> anyhow::Result<Latency> {
+        self.probed(|| {
+            thread::sleep(time);
+            Ok(())
+        })
+    }
+
+    /// Does the work beside the probe.
+    fn probed(&self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Latency> {
+        let probe = Probe::start(self.connect()?, request(PATH, Some(&self.secret)));
+        let done = work();
+        let latency = probe.stop()?;
+        done?;
+        Ok(latency)
+    }
+}
+
+/// How long good requests took, in microseconds.
+struct Latency {
+    p99: f64,
+}
+
+/// One good request after the other.
+struct Probe {
+    stop: Arc<AtomicBool>,
+    work: JoinHandle<anyhow::Result<Vec<f64>>>,
+}
+
+impl Probe {
+    fn start(mut stream: TcpStream, request: Vec<u8>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let work = thread::spawn(move || {
+            let mut took = Vec::new();
+            let mut due = now();
+            while !told.load(Ordering::Relaxed) {
+                wait_until(due);
+                ask(&mut stream, &request, 200)?;
+                took.push(due.elapsed().as_secs_f64() * 1e6);
+                due += PROBE_EVERY;
+            }
+            Ok(took)
+        });
+        Self { stop, work }
+    }
+
+    fn stop(self) -> anyhow::Result<Latency> {
+        self.stop.store(true, Ordering::Relaxed);
+        let took = self.work.join().map_err(|_| anyhow::anyhow!("the probe has ended in a panic"))?;
+        let mut took = took.context("a good request was not answered")?;
+        took.sort_by(f64::total_cmp);
+        let place = took.len() * 99 / 100;
+        Ok(Latency { p99: took.get(place).copied().context("the probe sent nothing")? })
+    }
+}
+
+fn ask(stream: &mut TcpStream, request: &[u8], status: u16) -> anyhow::Result<()> {
+    stream.write_all(request)?;
+    read_answer(stream, status)
+}
+
+/// Reads one whole answer.
+fn read_answer(stream: &mut TcpStream, status: u16) -> anyhow::Result<()> {
+    let mut buffer = Vec::with_capacity(2 << 10);
+    let mut piece = [0; 2 << 10];
+    loop {
+        if let Some(end) = wire::end(&buffer)? {
+            return wire::expect(&buffer, end, status);
+        }
+        let read = stream.read(&mut piece)?;
+        anyhow::ensure!(read > 0, "the connection was closed");
+        buffer.extend_from_slice(&piece[..read]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Calls to the collector, by the client that the commands use too.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
+use http::{Request, Response};
+use opentelemetry_http::{Bytes, HttpClient, HttpError};
+use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+
+use crate::config::SetHeader;
+use crate::config::traces::Export;
+
+/// The largest answer that is read.
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
+/// How the gateway names itself.
+const AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
+
+/// A client of one collector. Its calls block the thread.
+pub(super) struct Client {
+    agent: Agent,
+    headers: Vec<SetHeader>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Client {
+    /// Calls nobody yet.
+    ///
+    /// # Errors
+    /// The authorities cannot be read.
+    pub(super) fn new(settings: &Export) -> anyhow::Result<Self> {
+        let mut config = Agent::config_builder()
+            .timeout_global(Some(settings.timeout))
+            .http_status_as_error(false)
+            // A credential goes nowhere but where the configuration sends it.
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent(AGENT);
+        if let Some(ca) = &settings.ca {
+            config = config.tls_config(TlsConfig::builder().root_certs(authorities(ca)?).build());
+        }
+        Ok(Self { agent: config.build().into(), headers: settings.headers.clone() })
+    }
+
+    fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (mut parts, body) = request.into_parts();
+        for header in &self.headers {
+            parts.headers.insert(header.name.clone(), header.value.clone());
+        }
+        let answer = self.agent.run(Request::from_parts(parts, &body[..]))?;
+        let (parts, body) = answer.into_parts();
+        let body = body.into_with_config().limit(MAX_ANSWER_BYTES).read_to_vec()?;
+        Ok(Response::from_parts(parts, body.into()))
+    }
+}
+
+fn authorities(path: &Path) -> anyhow::Result<RootCerts> {
+    let pem = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(one)) => Some(one),
+        _ => None,
+    };
+    let found: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    ensure!(!found.is_empty(), "{} holds no certificate", path.display());
+    Ok(RootCerts::Specific(Arc::new(found)))
+}
+
+#[async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        self.call(request)
+    }
+}
