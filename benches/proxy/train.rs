@@ -18,11 +18,11 @@ use crate::wire::{Secrets, request};
 use crate::{KEYS, LIMIT};
 
 /// Requests of each kind on kept connections; the fewer of HTTP/2 are a tenth of what HTTP/1.1 brings.
-const KEYED: usize = 200_000;
-const OTHER: usize = 50_000;
-const STREAMS: usize = 20_000;
+const KEYED: usize = 40_000;
+const OTHER: usize = 10_000;
+const STREAMS: usize = 4_000;
 /// Requests on a connection of their own.
-const SHORT: usize = 2_000;
+const SHORT: usize = 500;
 
 /// Drives a gateway with its access log off, then one with it on, and lets each end in order: only then is its profile
 /// written.
