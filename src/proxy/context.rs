@@ -11,7 +11,7 @@ use super::reply::Field;
 use super::routing::Route;
 use super::trace::Part;
 use super::upstream::{Chosen, Line, Place};
-use super::{Gateway, reply};
+use super::{Gateway, pace, reply};
 use crate::admission::{Passage, authorize};
 use crate::clock::{Monotonic, Timestamp};
 use crate::config::AccessLog;
@@ -259,6 +259,9 @@ impl Drop for Context {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.outcome = Outcome::InternalError;
+        }
+        if pace::was_silent() && self.settled == Settled::No {
+            self.breaks(Outcome::RequestTimeout);
         }
         self.settle();
         if self.access_log == AccessLog::On && self.is_drawn() {

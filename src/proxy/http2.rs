@@ -28,7 +28,7 @@ use super::bounds::Bounds;
 use super::connection::{Connections, Running, denial_of};
 use super::context::Context;
 use super::pace::{self, Upload};
-use super::{grpc, panics};
+use super::panics;
 use crate::metrics::bounds::Bound;
 use crate::outcome::Outcome;
 use crate::request_id;
@@ -280,9 +280,7 @@ async fn serve_stream(
     }
     let open = connections.gateway.lines.open();
     let line = open.line();
-    let head = session.req_header();
-    let whole = session.is_body_done() || grpc::is_call(&head.headers);
-    let upload = if whole { Upload::Free } else { Upload::Awaited };
+    let upload = if session.is_body_done() { Upload::Free } else { Upload::Later };
     let session = ServerSession::new_http2(session);
     let work = line.serve(connections.proxy.process_new_http(session, &told));
     tokio::select! {

@@ -4,9 +4,10 @@
 //! does not count, since the gateway does not read then. The client's end of the connection ([`super::client`]) tells,
 //! and the request asks, within one task.
 //!
-//! HTTP/2 reads in another task, for all streams. There it is the time since the request's head; what a connection keeps
-//! for an upstream that stalls is more than the least rate asks in that time. gRPC calls are not measured, since a
-//! caller may be silent for as long as it has nothing to say, nor is a request whose answer has begun.
+//! HTTP/2 reads in another task, for all streams. There it is the time since the upstream was connected to; what a
+//! connection keeps for an upstream that stalls is more than the least rate asks in that time. gRPC calls to an upstream
+//! that speaks HTTP/2 are not measured, since a caller may be silent for as long as it has nothing to say, nor is a
+//! request whose answer has begun.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -28,7 +29,7 @@ struct Pace {
 /// An HTTP/2 stream's.
 #[derive(Debug)]
 struct StreamPace {
-    began: Instant,
+    began: Cell<Instant>,
     last: Cell<Instant>,
     upload: Cell<Upload>,
 }
@@ -36,10 +37,14 @@ struct StreamPace {
 /// Whether a stream's body is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Upload {
+    /// There is more to come, and nobody to pass it on to yet.
+    Later,
     /// There is more to come, and it has its time.
     Awaited,
     /// There is none, it is there, or it may take its time.
     Free,
+    /// None came for too long.
+    Silent,
 }
 
 /// Runs a request's work, in which the waiting is measured.
@@ -50,13 +55,13 @@ pub(super) async fn measured<T>(work: impl Future<Output = T>) -> T {
 /// Runs a stream's work; `None` where no byte of its body has come for `silence`.
 pub(super) async fn stream<T>(upload: Upload, silence: Duration, work: impl Future<Output = T>) -> Option<T> {
     let now = Instant::now();
-    let stream = StreamPace { began: now, last: Cell::new(now), upload: Cell::new(upload) };
+    let stream = StreamPace { began: Cell::new(now), last: Cell::new(now), upload: Cell::new(upload) };
     let pace = Pace { stream: Some(stream), ..Pace::default() };
     let both = async {
         tokio::select! {
             biased;
             done = work => Some(done),
-            () = silent_for(silence), if upload == Upload::Awaited => None,
+            () = silent_for(silence), if upload == Upload::Later => None,
         }
     };
     PACE.scope(pace, both).await
@@ -64,17 +69,21 @@ pub(super) async fn stream<T>(upload: Upload, silence: Duration, work: impl Futu
 
 /// Waits until a stream's client has been silent for so long in the middle of its body.
 async fn silent_for(silence: Duration) {
-    let last =
+    let now =
         || PACE.with(|pace| pace.stream.as_ref().map(|stream| (stream.last.get(), stream.upload.get())));
-    while let Some((last, Upload::Awaited)) = last() {
-        let end = last + silence;
+    loop {
+        let end = match now() {
+            Some((_, Upload::Later)) => Instant::now() + silence,
+            Some((last, Upload::Awaited)) => last + silence,
+            // It is not waited for any more.
+            _ => std::future::pending().await,
+        };
         if Instant::now() >= end {
-            return;
+            // Whoever drops the work finds why.
+            return with_stream(|stream| stream.upload.set(Upload::Silent));
         }
         sleep_until(end).await;
     }
-    // It is not waited for any more.
-    std::future::pending::<()>().await;
 }
 
 /// The client was asked for bytes and has none yet.
@@ -96,6 +105,18 @@ pub(super) fn sends() {
     });
 }
 
+/// There is an upstream that a stream's body can be passed on to.
+pub(super) fn begins() {
+    with_stream(|stream| {
+        if matches!(stream.upload.get(), Upload::Later | Upload::Awaited) {
+            let now = Instant::now();
+            stream.began.set(now);
+            stream.last.set(now);
+            stream.upload.set(Upload::Awaited);
+        }
+    });
+}
+
 /// A piece of a body is passed on.
 pub(super) fn passes() {
     with_stream(|stream| stream.last.set(Instant::now()));
@@ -106,6 +127,13 @@ pub(super) fn is_free() {
     with_stream(|stream| stream.upload.set(Upload::Free));
 }
 
+/// Whether the request is dropped because its client was silent.
+pub(super) fn was_silent() -> bool {
+    let silent = PACE
+        .try_with(|pace| pace.stream.as_ref().is_some_and(|stream| stream.upload.get() == Upload::Silent));
+    silent.unwrap_or(false)
+}
+
 fn with_stream(change: impl FnOnce(&StreamPace)) {
     let _ = PACE.try_with(|pace| pace.stream.as_ref().map(change));
 }
@@ -113,7 +141,7 @@ fn with_stream(change: impl FnOnce(&StreamPace)) {
 /// How long the request's client was waited for.
 pub(super) fn waited() -> Duration {
     let waited = PACE.try_with(|pace| match &pace.stream {
-        Some(stream) if stream.upload.get() == Upload::Awaited => stream.began.elapsed(),
+        Some(stream) if stream.upload.get() == Upload::Awaited => stream.began.get().elapsed(),
         Some(_) => Duration::ZERO,
         None => pace.waited.get(),
     });

@@ -9,8 +9,13 @@ use serde_json::json;
 use crate::support::{Authority, DeadPort, Fixture, GrpcUpstream, H2, block, eventually, send, whole};
 
 fn fixture(upstream: &str, more: &str) -> Fixture {
+    bounded("", upstream, more)
+}
+
+/// One whose gateway has these further settings.
+fn bounded(gateway: &str, upstream: &str, more: &str) -> Fixture {
     Fixture::with(&format!(
-        "[gateway]\nlisten = [\"127.0.0.1:0\"]\nh2c = true\n[upstreams.api]\ntargets = [\"{upstream}\"]\n\
+        "[gateway]\nlisten = [\"127.0.0.1:0\"]\nh2c = true\n{gateway}\n[upstreams.api]\ntargets = [\"{upstream}\"]\n\
          http2 = true\n{more}\n[[routes]]\npath = \"/pkg.Service\"\nupstream = \"api\"\n\
          [[routes]]\npath = \"/pkg.Scoped\"\nupstream = \"api\"\nscopes = [\"calls:make\"]\nmethods = [\"POST\"]\n"
     ))
@@ -128,6 +133,27 @@ fn a_stream_goes_both_ways_message_by_message() {
         assert_eq!(stream.trailers().await.unwrap().unwrap()["grpc-status"], "0");
     });
     assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 1);
+}
+
+#[test]
+fn a_caller_may_be_silent_for_longer_than_a_body_may() {
+    let upstream = GrpcUpstream::start();
+    let bounds = "body_timeout = \"500ms\"\nmin_body_rate = \"1000\"\nbody_grace = \"100ms\"";
+    let fixture = bounded(bounds, &upstream.address.to_string(), "");
+    let gateway = fixture.start();
+    let (_, secret) = gateway.admin.key(&json!({}));
+    let credential = format!("Bearer {secret}");
+    block(async {
+        let mut client = H2::connect(gateway.address).await;
+        let (answer, mut sending) =
+            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        for text in ["0", "1"] {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            sending.send_data(message(text), text == "1").unwrap();
+        }
+        let answer = whole(answer.await.unwrap()).await.unwrap();
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    });
 }
 
 #[test]
