@@ -257,7 +257,7 @@ mod tests {
         fs::write(folder.path().join("x.usage.new"), "half").unwrap();
         step_back(&path, &aside).unwrap();
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().path()).collect();
-        assert_eq!(names, [path.clone()]);
+        assert_eq!(names, std::slice::from_ref(&path));
         assert_eq!(fs::read_to_string(&path).unwrap(), "counts");
     }
 }

@@ -26,7 +26,7 @@ use crate::usage::predecessor;
 /// How long the new process has to bind and to load what needs no store.
 const PREPARATION: Duration = Duration::from_secs(15);
 /// How long it has from the store's handing over until it serves: loading a million keys takes a slow machine a while.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long whoever reads the store is waited for.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a new process that failed has to end by itself.
@@ -223,7 +223,7 @@ impl Offer {
             Ok(()) => self.manage.ledger().find_predecessors(self.manage.now()),
             // Not looked for: this process's own file is among them now.
             Err(error) => {
-                tracing::error!(%error, "the usage file keeps another name; the next start finds it")
+                tracing::error!(%error, "the usage file keeps another name; the next start finds it");
             }
         }
         if let Err(error) = self.manage.take_back() {
