@@ -41,7 +41,7 @@ use crate::usage::predecessor::Predecessors;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
 use reload::Reloader;
-use signals::{Ended, HangUps};
+use signals::{Early, Ended, Hearing};
 pub use start::{build, build_from, build_with_clock};
 use upgrade::{Offer, State};
 
@@ -78,13 +78,17 @@ impl Core {
     /// # Errors
     /// One line that names the file, the cause and the remedy.
     pub fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        Self::open_after(config, clock, Before::Nobody)
+        Self::open_after(config, clock, Arc::new(Metrics::new()?), Before::Nobody)
     }
 
-    fn open_after(config: &Config, clock: Arc<dyn Clock>, before: Before) -> anyhow::Result<Self> {
+    fn open_after(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        before: Before,
+    ) -> anyhow::Result<Self> {
         let StoreConfig::Redb { path } = &config.store;
         let hasher = SecretHasher::new(config.keys.pepper.as_ref().map(crate::config::Pepper::expose));
-        let metrics = Arc::new(Metrics::new()?);
         let mut store = match before {
             Before::Nobody => EmbeddedStore::open(path, Peppering(&hasher))?,
             Before::HandsOver => EmbeddedStore::open_handed_over(path, Peppering(&hasher))?,
@@ -190,13 +194,21 @@ pub struct App {
 }
 
 impl App {
-    /// Runs until a signal says to stop, or a new process has taken over; a hang-up reloads the configuration's file, one
-    /// that came `early` too. To be ended by [`App::end`].
+    /// From here on signals are heard, those that came `early` too, and a new process can take over.
     ///
     /// # Errors
     /// The signals cannot be heard.
-    pub fn run_until_signal(&self, early: Option<&HangUps>) -> anyhow::Result<Ended> {
-        signals::wait(self, early)
+    pub fn hear(&self, early: Option<&Early>) -> anyhow::Result<Hearing> {
+        signals::hear(self, early)
+    }
+
+    /// Runs until a signal says to stop, or a new process has taken over; a hang-up reloads the configuration's file. To
+    /// be ended by [`App::end`].
+    ///
+    /// # Errors
+    /// The signals cannot be heard.
+    pub fn run_until_signal(&self, hearing: Hearing) -> anyhow::Result<Ended> {
+        signals::wait(self, hearing)
     }
 
     /// Ends as it was told to.

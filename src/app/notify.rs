@@ -21,8 +21,12 @@ pub(super) struct Notify {
 /// What there is to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It serves, or serves again after a reload.
+    /// It serves.
     Ready,
+    /// It serves again after a reload.
+    Reloaded,
+    /// It is the process of this number that serves.
+    Succeeded(i32),
     /// A reload begins.
     Reloading,
     /// It ends.
@@ -54,6 +58,9 @@ impl Notify {
         let message = match state {
             // After an upgrade it is another process that serves.
             State::Ready => format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()),
+            // Not which process: by the time that it arrives that may be another.
+            State::Reloaded => "READY=1\nSTATUS=serving".to_owned(),
+            State::Succeeded(by) => format!("MAINPID={by}"),
             State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", clock::machine_micros()),
             State::Stopping => "STOPPING=1\nSTATUS=finishing what runs".to_owned(),
             State::Alive => "WATCHDOG=1".to_owned(),

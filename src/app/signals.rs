@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tokio::sync::watch;
@@ -18,11 +19,28 @@ use crate::manage::Actor;
 /// The actor of a reload that a signal asked for, in the audit log.
 const BY_SIGNAL: &str = "signal";
 
-/// Hang-ups that came before anybody heard them: they end the process no more.
-#[derive(Debug)]
-pub struct HangUps(Arc<AtomicBool>);
+/// Signals that came before anybody heard them: hang-ups from the first moment, and the others from the moment at which
+/// the process is about to serve. They end the process no more.
+#[derive(Clone)]
+pub struct Early {
+    hung_up: Arc<AtomicBool>,
+    signals: Arc<Mutex<Option<Signals>>>,
+}
 
-impl HangUps {
+impl std::fmt::Debug for Early {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Early({:?})", self.hung_up)
+    }
+}
+
+/// What the process hears of signals.
+pub struct Hearing {
+    signals: Signals,
+    /// A hang-up came before.
+    hung_up: bool,
+}
+
+impl Early {
     /// From here on a hang-up is kept until it is heard.
     ///
     /// # Errors
@@ -30,8 +48,18 @@ impl HangUps {
     pub fn keep() -> anyhow::Result<Self> {
         let came = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(SIGHUP, Arc::clone(&came)).context("signals cannot be heard")?;
-        Ok(Self(came))
+        Ok(Self { hung_up: came, signals: Arc::default() })
     }
+
+    /// From here on each signal is kept until it is heard.
+    pub(super) fn hear(&self) -> anyhow::Result<()> {
+        *self.signals.lock() = Some(listen()?);
+        Ok(())
+    }
+}
+
+fn listen() -> anyhow::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2]).context("signals cannot be heard")
 }
 
 /// Why it ends.
@@ -43,16 +71,23 @@ pub enum Ended {
     ByUpgrade,
 }
 
-/// Blocks until a signal says to stop, or a new process has taken over.
-pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<Ended> {
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2]).context("signals cannot be heard")?;
-    if early.is_some_and(|early| early.0.swap(false, Ordering::AcqRel)) {
-        reload(app);
-    }
+/// Hears signals, those too that came early, and whoever asks to take over.
+pub(super) fn hear(app: &App, early: Option<&Early>) -> anyhow::Result<Hearing> {
+    let kept = early.and_then(|early| early.signals.lock().take());
+    let signals = kept.map_or_else(listen, Ok)?;
+    let hung_up = early.is_some_and(|early| early.hung_up.swap(false, Ordering::AcqRel));
     if let Err(error) = app.offer.listen(signals.handle()) {
         let socket = app.offer.at.display();
         tracing::warn!(%socket, %error, "no new process can take over from this one; restart it instead");
+    }
+    Ok(Hearing { signals, hung_up })
+}
+
+/// Blocks until a signal says to stop, or a new process has taken over.
+pub(super) fn wait(app: &App, hearing: Hearing) -> anyhow::Result<Ended> {
+    let Hearing { mut signals, hung_up } = hearing;
+    if hung_up {
+        reload(app);
     }
     let manager = Notify::new();
     manager.tell(State::Ready);
@@ -62,7 +97,7 @@ pub(super) fn wait(app: &App, early: Option<&HangUps>) -> anyhow::Result<Ended> 
             SIGHUP => {
                 manager.tell(State::Reloading);
                 reload(app);
-                manager.tell(State::Ready);
+                app.offer.while_serving(|| manager.tell(State::Reloaded));
             }
             SIGUSR2 => app.start_successor(),
             _ => {

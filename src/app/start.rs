@@ -22,7 +22,7 @@ use crate::admin::{self, AdminState, Hosts};
 use crate::admission::Judge;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Store as StoreConfig};
-use crate::metrics::NO_ROUTE;
+use crate::metrics::{Metrics, NO_ROUTE};
 use crate::proxy::connection::Connections;
 use crate::proxy::listener::{self, Ending, Transport};
 use crate::proxy::routing::Routing;
@@ -75,13 +75,18 @@ pub fn build_from(
     listeners.extend(secured);
     let admin_listener = listeners::bind(&admin, config.admin.listen, sockets)?;
     origin.check_unused()?;
+    let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
+    let metrics = Arc::new(Metrics::new()?);
+    let traces = Traces::new(config.traces.as_ref(), None, &metrics)?;
+    // Before the store is asked for: a name that nobody answers for takes seconds.
+    let upstreams = Routing::without_routes(config, &metrics);
+    proxies.block_on(upstreams.resolve());
     let before = if origin.is_upgrade() { Before::HandsOver } else { Before::Nobody };
     origin.take_store()?;
-    let core = Core::open_after(config, clock, before)?;
+    let core = Core::open_after(config, clock, metrics, before)?;
     let first_token = core.manage.ensure_first_token(admin_token)?;
-    let mut routing = Routing::new(config, None, &*core.store, &core.metrics)?;
-    routing.traces = Traces::new(config.traces.as_ref(), None, &core.metrics)?;
-    proxies.block_on(routing.resolve());
+    let mut routing = Routing::new(config, Some(&upstreams), &*core.store, &core.metrics)?;
+    routing.traces = traces;
     let watch =
         Arc::new(Watch::new(admin.handle().clone(), Arc::clone(&core.clock), Arc::clone(&core.metrics)));
     watch.follow(&routing);
@@ -104,13 +109,14 @@ pub fn build_from(
     );
     let admin_address = admin_listener.local_addr()?;
     let state = admin_state(config, &core, &gateway, readiness, &reloader, behind);
-    let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
-    let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
     let ending = Ending { drain: draining, stop: stopping };
-    let accepting = accept(&proxies, listeners, &connections, &ending);
+    origin.hear_signals()?;
+    // Nothing fails from here on, and nothing was answered before: the process that hands over would not know of it.
     let followers = origin.ready()?;
     let followed = Arc::clone(&followers);
     core.manage.tell(Box::new(move |writes| followed.tell(writes)));
+    let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
+    let accepting = accept(&proxies, listeners, &connections, &ending);
     let background =
         tasks::Background::start(&admin, gateway, Arc::clone(&core.manage), Arc::clone(&certificates));
     let offer = new_offer(config, &core, origin, followers, Stops { drain, stop, admin: admin_stop });

@@ -25,6 +25,15 @@ use std::path::{Path, PathBuf};
 /// What the control socket is called beside the store.
 const SOCKET_SUFFIX: &str = "upgrade.sock";
 
+/// Why such a process does not hand over.
+const WHY_NOT_INIT: &str =
+    "it is process 1 of its container, which ends with it; restart the container instead";
+
+/// Whether everything else ends with this process, the one that takes over too.
+fn is_init() -> bool {
+    std::process::id() == 1
+}
+
 /// Where the process that has this store is asked to hand over.
 pub(super) fn control_socket(store: &Path) -> PathBuf {
     store.with_extension(SOCKET_SUFFIX)

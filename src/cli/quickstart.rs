@@ -90,7 +90,7 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
     report.print(form)?;
     // Its log stays quiet, whatever the file says.
     app.configured_by(&report.written.path, Box::new(|_| {}));
-    let ended = app.run_until_signal(None)?;
+    let ended = app.run_until_signal(app.hear(None)?)?;
     app.end(ended)?;
     drop(demo);
     Ok(ExitCode::SUCCESS)

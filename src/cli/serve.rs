@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::output::{self, Form};
 use super::{ConfigFile, admin_token};
-use crate::app::signals::HangUps;
+use crate::app::signals::Early;
 use crate::app::upgrade::{Origin, Started};
 use crate::app::{self, App};
 use crate::clock::SystemClock;
@@ -64,7 +64,7 @@ pub(super) struct CheckArgs {
 /// It cannot start, or its last counts could not be kept.
 pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // First of all: a hang-up in the middle of the start must not end it.
-    let early = HangUps::keep()?;
+    let early = Early::keep()?;
     let started = Started::now().context("the program's own file cannot be found")?;
     let activated = if args.upgrade { None } else { Some(Origin::activated()?) };
     let path = args.config.path.as_path();
@@ -77,14 +77,16 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Some(activated) => activated,
         None => Origin::running(&config)?,
     };
+    let origin = origin.heard_by(&early);
     let app = app::build_from(&config, admin_token().as_deref(), Arc::new(SystemClock::new()), origin)?;
     app.started_as(started);
     if let FirstToken::Made(token) = &app.first_token {
         output::note(format!("first admin token (shown once): {}", token.expose()));
     }
     app.configured_by(path, log.control());
+    let hearing = app.hear(Some(&early))?;
     announce(&app, path);
-    let ended = app.run_until_signal(Some(&early))?;
+    let ended = app.run_until_signal(hearing)?;
     app.end(ended)?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

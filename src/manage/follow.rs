@@ -3,12 +3,14 @@
 //! A process that has handed its store to a new one still answers what runs. So that a change holds there too before its
 //! caller has the answer, the new process tells it of each, and it applies what it is told.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use super::Manage;
+use crate::key::KeyId;
 use crate::store::{Change, Revision, StoreError, Write};
 
 /// Told what was committed, and back once it holds wherever it must.
@@ -66,20 +68,44 @@ impl Manage {
         self.succeeded.load(Ordering::Acquire)
     }
 
-    /// Applies changes that another process has committed: they hold for every request that starts now.
-    pub fn follow(&self, writes: Vec<Write>) {
+    /// A thread that cuts what runs of each key that it is told, until nobody can tell it of one: what may end by itself
+    /// is not waited for by whoever tells.
+    ///
+    /// # Errors
+    /// There is no room for another thread.
+    pub fn cutter(&self) -> io::Result<mpsc::Sender<KeyId>> {
+        let (tell, told) = mpsc::channel::<KeyId>();
+        let lines = Arc::clone(&self.lines);
+        let cut = move || {
+            for id in told {
+                lines.cut(id);
+            }
+        };
+        thread::Builder::new().name("cut".into()).spawn(cut)?;
+        Ok(tell)
+    }
+
+    /// Applies changes that another process has committed: they hold for every request that starts now. What runs of
+    /// keys that ended is told to `cuts`.
+    pub fn follow(&self, writes: Vec<Write>, cuts: &mpsc::Sender<KeyId>) {
+        let cut = |id| {
+            // A thread that is no more leaves it to this one.
+            if cuts.send(id).is_err() {
+                self.lines.cut(id);
+            }
+        };
         let now = self.clock.monotonic();
         for write in writes {
             match write {
                 Write::PutKey(key) => {
                     self.snapshot.apply(Some(&key), Some(&key), now);
                     if key.revoked.is_some() {
-                        self.cut_aside(key.id);
+                        cut(key.id);
                     }
                 }
                 Write::DeleteKey(stone) => {
                     self.snapshot.remove(stone.id);
-                    self.cut_aside(stone.id);
+                    cut(stone.id);
                 }
                 Write::PutRole(role) => self.snapshot.apply_role(&role.name, Some(&role)),
                 Write::DeleteRole(name) => self.snapshot.apply_role(&name, None),
@@ -93,11 +119,5 @@ impl Manage {
                 | Write::PutMasterCheck(_) => {}
             }
         }
-    }
-
-    /// Cuts what runs of a key, and does not wait for what may end by itself.
-    fn cut_aside(&self, id: crate::key::KeyId) {
-        let lines = Arc::clone(&self.lines);
-        thread::spawn(move || lines.cut(id));
     }
 }

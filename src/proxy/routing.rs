@@ -81,18 +81,7 @@ impl Routing {
         store: &dyn Store,
         metrics: &Metrics,
     ) -> Result<Self, StoreError> {
-        let make = |(name, upstream): (&String, &UpstreamConfig)| {
-            let earlier = before.and_then(|before| before.upstreams.get(name));
-            let made = match earlier {
-                Some(earlier) if earlier.config == *upstream => Arc::clone(earlier),
-                _ => Arc::new(Upstream::new(name, upstream, metrics)),
-            };
-            if let Some(earlier) = earlier.filter(|earlier| !Arc::ptr_eq(earlier, &made)) {
-                made.inherit(earlier);
-            }
-            (name.clone(), made)
-        };
-        let upstreams: BTreeMap<String, Arc<Upstream>> = config.upstreams.iter().map(make).collect();
+        let upstreams = upstreams(config, before, metrics);
         let labels: Vec<String> = config.routes.iter().map(routes::label).collect();
         // Those that are known need no store, which may be failing.
         let numbers = match before.and_then(|before| before.numbers(&labels)) {
@@ -128,6 +117,20 @@ impl Routing {
         })
     }
 
+    /// The upstreams alone: their names can be looked up before there is a store, and [`Routing::new`] takes them over.
+    pub fn without_routes(config: &Config, metrics: &Metrics) -> Self {
+        Self {
+            table: Table::build(&[]),
+            routes: Vec::new(),
+            upstreams: upstreams(config, None, metrics),
+            trusted_proxies: config.gateway.trusted_proxies.as_slice().into(),
+            bounds: Bounds::new(&config.gateway),
+            access_log: config.log.access,
+            sampling: config.log.sampling,
+            traces: None,
+        }
+    }
+
     /// The numbers of these routes, where it has all of them.
     fn numbers(&self, labels: &[String]) -> Option<Vec<u16>> {
         let known: HashMap<&str, u16> =
@@ -147,4 +150,24 @@ impl Routing {
             tracing::warn!("some names of upstreams were not resolved in time");
         }
     }
+}
+
+/// The upstreams of a configuration, each with what was known of it `before`.
+fn upstreams(
+    config: &Config,
+    before: Option<&Routing>,
+    metrics: &Metrics,
+) -> BTreeMap<String, Arc<Upstream>> {
+    let make = |(name, upstream): (&String, &UpstreamConfig)| {
+        let earlier = before.and_then(|before| before.upstreams.get(name));
+        let made = match earlier {
+            Some(earlier) if earlier.config == *upstream => Arc::clone(earlier),
+            _ => Arc::new(Upstream::new(name, upstream, metrics)),
+        };
+        if let Some(earlier) = earlier.filter(|earlier| !Arc::ptr_eq(earlier, &made)) {
+            made.inherit(earlier);
+        }
+        (name.clone(), made)
+    };
+    config.upstreams.iter().map(make).collect()
 }

@@ -190,7 +190,12 @@ impl Leave {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether it is.
+    /// It is this process's, and goes with it.
+    pub fn take_over(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Whether it is somebody else's.
     pub fn is_left(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }

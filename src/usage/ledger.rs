@@ -168,6 +168,7 @@ impl Ledger {
         if predecessors.is_empty() {
             return Ok(());
         }
+        predecessors.try_again(&self.slab, now);
         predecessors.take_quotas(&self.slab, now);
         predecessors.merge(
             |counted| {
@@ -183,6 +184,12 @@ impl Ledger {
             self.store.forget_predecessors()?;
         }
         Ok(())
+    }
+
+    /// Counters that end with this process, after an attempt to have room for them in its file.
+    pub fn in_memory_alone(&self) -> usize {
+        self.slab.grow_ahead();
+        self.slab.health().memory_only
     }
 
     /// Merges all there is, and runs `close` before anybody merges again.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::ledger::{counted, still_open};
 use super::quota;
-use super::slab::{Foreign, Reading, Slab};
+use super::slab::{self, Foreign, Reading, Slab};
 use crate::clock::Timestamp;
 use crate::store::{Added, Counted, StoreError};
 
@@ -28,6 +28,8 @@ pub struct Predecessors {
     path: PathBuf,
     store: u128,
     list: Vec<Predecessor>,
+    /// What could not be opened, and is tried again.
+    waiting: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -42,19 +44,32 @@ struct Predecessor {
 impl Predecessors {
     /// Those that lie beside the usage file at `path`, for the store of this ID.
     pub fn beside(path: &Path, store: u128) -> Self {
-        let mut found = Self { path: path.into(), store, list: Vec::new() };
+        let mut found = Self { path: path.into(), store, list: Vec::new(), waiting: Vec::new() };
         found.find();
         found
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Tries again what could not be opened.
+    pub(super) fn try_again(&mut self, slab: &Slab, now: Timestamp) {
+        if !self.waiting.is_empty() {
+            self.find();
+            self.inherit_quotas(slab, now);
+        }
     }
 
     /// Looks for files that are not known yet.
     pub fn find(&mut self) {
-        for path in numbered(&self.path).into_iter().take(MAX_FILES) {
+        let waited = std::mem::take(&mut self.waiting);
+        let found = match listed(&self.path) {
+            Ok(found) => found,
+            Err(error) => return self.wait_for(folder_of(&self.path).to_owned(), &error, &waited),
+        };
+        for path in found.into_iter().take(MAX_FILES) {
             if self.list.iter().any(|known| known.file.path() == path) {
                 continue;
             }
@@ -67,12 +82,17 @@ impl Predecessors {
                     tracing::error!(%path, %fault, "an earlier process's usage file was damaged and is set aside");
                 }
                 Ok((None, None)) => {}
-                Err(error) => {
-                    let path = path.display();
-                    tracing::error!(%path, %error, "an earlier process's usage file waits for the next start");
-                }
+                Err(error) => self.wait_for(path, &error, &waited),
             }
         }
+    }
+
+    /// Not known to be gone, so nothing of it may be forgotten. Said once.
+    fn wait_for(&mut self, path: PathBuf, error: &dyn std::error::Error, waited: &[PathBuf]) {
+        if !waited.contains(&path) {
+            tracing::warn!(path = %path.display(), %error, "an earlier process's usage file is tried again");
+        }
+        self.waiting.push(path);
     }
 
     /// Raises each quota's counter in `slab` to what any that was just found has charged: the newest began with what
@@ -188,6 +208,9 @@ pub fn step_aside(path: &Path) -> io::Result<PathBuf> {
 /// # Errors
 /// It keeps its number.
 pub fn step_back(path: &Path, aside: &Path) -> io::Result<()> {
+    if let Err(error) = slab::remove_draft(path) {
+        tracing::warn!(%error, "a usage file that was not finished cannot be removed");
+    }
     if fs::symlink_metadata(path).is_ok() {
         step_aside(path)?;
     }
@@ -196,12 +219,16 @@ pub fn step_back(path: &Path, aside: &Path) -> io::Result<()> {
 
 /// The numbered files beside the usage file at `path`, by number.
 pub fn numbered(path: &Path) -> Vec<PathBuf> {
-    let Ok(folder) = fs::read_dir(folder_of(path)) else { return Vec::new() };
+    listed(path).unwrap_or_default()
+}
+
+fn listed(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let folder = fs::read_dir(folder_of(path))?;
     let of_it = |found: PathBuf| number_of(&found).filter(|number| path_of(path, *number) == found);
     let mut numbers: Vec<u32> =
         folder.filter_map(|entry| of_it(folder_of(path).join(entry.ok()?.file_name()))).collect();
     numbers.sort_unstable();
-    numbers.into_iter().map(|number| path_of(path, number)).collect()
+    Ok(numbers.into_iter().map(|number| path_of(path, number)).collect())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -215,4 +242,22 @@ fn number_of(path: &Path) -> Option<u32> {
 fn path_of(path: &Path, number: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     folder_of(path).join(format!("{name}.{number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_comes_back_leaves_nothing_of_the_one_that_was_being_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.usage");
+        fs::write(&path, "counts").unwrap();
+        let aside = step_aside(&path).unwrap();
+        fs::write(folder.path().join("x.usage.new"), "half").unwrap();
+        step_back(&path, &aside).unwrap();
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().path()).collect();
+        assert_eq!(names, std::slice::from_ref(&path));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "counts");
+    }
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use error::{Fault, SetAside, SlabError};
-pub use file::fault;
+pub use file::{fault, remove_draft};
 pub use foreign::Foreign;
 pub use merge::Reading;
 pub use pool::Health;

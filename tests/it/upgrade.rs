@@ -5,6 +5,7 @@ mod activation;
 mod faults;
 mod following;
 mod load;
+mod order;
 
 use std::fs;
 use std::io::{Read, Write};

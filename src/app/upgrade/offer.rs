@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -16,19 +16,23 @@ use tokio::sync::watch;
 
 use super::protocol::{Kind, Line, Other, VERSION, unexpected};
 use super::sockets::{Sockets, encode};
-use super::{Followers, Started};
+use super::{Followers, Started, WHY_NOT_INIT, is_init};
+use crate::app::notify::{Notify, State as Told};
+use crate::key::KeyId;
 use crate::manage::Manage;
 use crate::store::{StoreError, relay};
 use crate::usage::predecessor;
 
 /// How long the new process has to bind and to load what needs no store.
 const PREPARATION: Duration = Duration::from_secs(15);
-/// How long it has from the store's handing over until it serves.
-const START: Duration = Duration::from_secs(10);
+/// How long it has from the store's handing over until it serves: loading a million keys takes a slow machine a while.
+const START: Duration = Duration::from_mins(1);
 /// How long whoever reads the store is waited for.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a new process that failed has to end by itself.
 const ENDING: Duration = Duration::from_secs(5);
+/// How long is rested after a failure, such as too many open files, rather than spin.
+const REST: Duration = Duration::from_millis(50);
 
 /// What of this process can be handed over.
 pub(crate) struct Offer {
@@ -51,6 +55,10 @@ pub(crate) struct Offer {
     pub(crate) started: Mutex<Option<Started>>,
 }
 
+/// Why counters in memory cannot be handed over.
+const WHY_NOT_COUNTED: &str = "counts are in memory alone, since the usage file could not grow; restart instead, or try \
+                               again some hours after there is room for it";
+
 /// How it stands with handing over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -60,6 +68,27 @@ pub(crate) enum State {
     HandedOver,
     /// This process ends, and nobody takes over.
     Stops,
+}
+
+/// What a process follows another by.
+struct Following<'a> {
+    line: Line,
+    cuts: mpsc::Sender<KeyId>,
+    _over: Over<'a>,
+}
+
+/// When this goes, nobody tells of changes any more: no request may begin, even where the thread that heard of them
+/// broke off.
+struct Over<'a> {
+    offer: &'a Offer,
+    serving: &'a Handle,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.serving.close();
+        self.offer.stop.send_replace(true);
+    }
 }
 
 impl Offer {
@@ -78,7 +107,7 @@ impl Offer {
         fs::set_permissions(&young, fs::Permissions::from_mode(0o600))?;
         fs::rename(&young, &self.at)?;
         let offer = Arc::clone(self);
-        thread::Builder::new().name("upgrade".into()).spawn(move || offer.run(&listener, &serving))?;
+        thread::Builder::new().name("upgrade".into()).spawn(move || offer.run(listener, &serving))?;
         Ok(())
     }
 
@@ -89,20 +118,33 @@ impl Offer {
         let _ = fs::remove_file(&self.at);
     }
 
-    fn run(&self, listener: &UnixListener, serving: &Handle) {
-        for came in listener.incoming() {
-            match came.and_then(Line::new).and_then(|line| self.hand_over(line)) {
-                Ok(line) => {
-                    serving.close();
-                    return self.follow(line);
+    /// Runs `run` if this process serves and hands over to none meanwhile.
+    pub(crate) fn while_serving(&self, run: impl FnOnce()) {
+        let state = self.state.lock();
+        if *state == State::Serves {
+            run();
+        }
+    }
+
+    fn run(&self, listener: UnixListener, serving: &Handle) {
+        loop {
+            let came = listener.accept().and_then(|(socket, _)| Line::new(socket));
+            match came.and_then(|line| self.hand_over(line, serving)) {
+                Ok(following) => {
+                    // Whoever asks from here on is not left waiting.
+                    drop(listener);
+                    return self.follow(following);
                 }
-                Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
+                Err(error) => {
+                    tracing::error!(%error, "the upgrade failed; this process goes on");
+                    thread::sleep(REST);
+                }
             }
         }
     }
 
-    /// Hands over to the process at the other end; that line.
-    fn hand_over(&self, mut line: Line) -> io::Result<Line> {
+    /// Hands over to the process at the other end.
+    fn hand_over<'a>(&'a self, mut line: Line, serving: &'a Handle) -> io::Result<Following<'a>> {
         let mut state = self.state.lock();
         line.patience(Some(PREPARATION))?;
         let version = line.expect(Kind::Hello)?;
@@ -112,8 +154,15 @@ impl Offer {
         if *state != State::Serves {
             return Err(refuse(&mut line, "it is stopping"));
         }
-        let process = line.other()?;
-        tracing::info!(pid = line.other_pid()?, "a new process takes over");
+        if is_init() {
+            return Err(refuse(&mut line, WHY_NOT_INIT));
+        }
+        if self.manage.ledger().in_memory_alone() > 0 {
+            return Err(refuse(&mut line, WHY_NOT_COUNTED));
+        }
+        let (process, cuts) = (line.other()?, self.manage.cutter()?);
+        let pid = line.other_pid()?;
+        tracing::info!(pid, "a new process takes over");
         for offered in self.sockets.lock().offered() {
             let body = encode(&offered.place, offered.owner);
             line.send_with(Kind::Socket, &body, &[offered.fd.as_fd()])?;
@@ -127,20 +176,29 @@ impl Offer {
         };
         match wait_until_ready(&mut line) {
             Ok(()) => {
+                let over = Over { offer: self, serving };
                 *state = State::HandedOver;
-                self.sockets.lock().left();
-                self.followers.leave();
-                self.drain.send_replace(true);
-                self.manage.succeed();
-                self.admin.send_replace(true);
-                tracing::info!("a new process serves: what runs here is finished");
-                Ok(line)
+                self.leave(pid);
+                serving.close();
+                Ok(Following { line, cuts, _over: over })
             }
             Err(error) => {
                 self.take_back(line, &process, &aside);
                 Err(error)
             }
         }
+    }
+
+    /// From here on what runs is finished, and nothing more is taken.
+    fn leave(&self, successor: i32) {
+        // The manager hears it from this process too, which may have ended before the new one says it.
+        Notify::new().tell(Told::Succeeded(successor));
+        self.sockets.lock().left();
+        self.followers.leave();
+        self.drain.send_replace(true);
+        self.manage.succeed();
+        self.admin.send_replace(true);
+        tracing::info!("a new process serves: what runs here is finished");
     }
 
     /// Where the usage file is, once the store is closed.
@@ -161,10 +219,13 @@ impl Offer {
         if !process.ends_within(ENDING) {
             process.kill();
         }
-        if let Err(error) = predecessor::step_back(&self.usage, aside) {
-            tracing::error!(%error, "the usage file keeps another name; the next start finds it");
+        match predecessor::step_back(&self.usage, aside) {
+            Ok(()) => self.manage.ledger().find_predecessors(self.manage.now()),
+            // Not looked for: this process's own file is among them now.
+            Err(error) => {
+                tracing::error!(%error, "the usage file keeps another name; the next start finds it");
+            }
         }
-        self.manage.ledger().find_predecessors(self.manage.now());
         if let Err(error) = self.manage.take_back() {
             tracing::error!(%error, "the store does not open again; this process goes on without it");
         }
@@ -172,21 +233,21 @@ impl Offer {
 
     /// Takes over the changes that the new process tells of, until this process ends. Without one that tells of them
     /// no request may begin any more.
-    fn follow(&self, mut line: Line) {
-        let told = line.patience(None).and_then(|()| line.send(Kind::Going, &[])).and_then(|()| {
+    fn follow(&self, following: Following<'_>) {
+        let Following { mut line, cuts, _over } = following;
+        let told = line.patience(None).and_then(|()| {
             loop {
                 let message = line.receive()?;
                 if message.kind != Kind::Change {
                     return Err::<(), _>(unexpected(&message));
                 }
                 let writes = relay::decode(&message.body).map_err(io::Error::other)?;
-                self.manage.follow(writes);
+                self.manage.follow(writes, &cuts);
                 line.send(Kind::Heard, &[])?;
             }
         });
         let error = told.err().map(|error| error.to_string());
         tracing::warn!(error, "nobody tells of changes any more: no further request is taken");
-        self.stop.send_replace(true);
     }
 }
 
@@ -197,15 +258,17 @@ fn refuse(line: &mut Line, why: &str) -> io::Error {
     io::Error::other(format!("refused: {why}"))
 }
 
-/// Says that the store is closed, and waits until the new process serves.
+/// Says that the store is closed, waits until the new process is ready, and has it serve. It waits with its first
+/// request until it has heard that, so one that cannot be told does not serve.
 fn wait_until_ready(line: &mut Line) -> io::Result<()> {
     line.send(Kind::Given, &[])?;
     line.patience(Some(START))?;
-    line.expect(Kind::Ready).map(drop).map_err(|error| match error.kind() {
+    let ready = line.expect(Kind::Ready).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => io::Error::other("the new process ended before it served"),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             io::Error::other("the new process did not serve in time")
         }
         _ => error,
-    })
+    });
+    ready.and_then(|_| line.send(Kind::Going, &[]))
 }

@@ -27,15 +27,23 @@ pub(crate) struct Followers(Mutex<Vec<Follower>>);
 
 impl Followers {
     /// Another one.
-    pub(super) fn add(&self, line: Line, process: Other) -> io::Result<()> {
-        line.patience(Some(PATIENCE))?;
-        self.0.lock().push(Follower { line, process });
-        Ok(())
+    pub(super) fn add(&self, line: Line, process: Other) {
+        match line.patience(Some(PATIENCE)) {
+            Ok(()) => self.0.lock().push(Follower { line, process }),
+            // Nobody may serve who does not hear of changes.
+            Err(error) => {
+                tracing::warn!(%error, "a process that ends cannot be told of changes, and is killed");
+                process.kill();
+            }
+        }
     }
 
     /// One that another process followed before.
     pub(super) fn adopt(&self, line: OwnedFd, process: OwnedFd) -> io::Result<()> {
-        self.add(Line::new(UnixStream::from(line))?, Other(process))
+        let line = Line::new(UnixStream::from(line))?;
+        line.patience(Some(PATIENCE))?;
+        self.0.lock().push(Follower { line, process: Other(process) });
+        Ok(())
     }
 
     /// Tells all of them what was committed, and returns when it holds in each.
@@ -47,10 +55,11 @@ impl Followers {
         let messages = relay::encode(writes);
         all.retain_mut(|follower| match follower.tell(&messages) {
             Ok(()) => true,
-            // It has ended.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
             Err(error) => {
-                tracing::warn!(%error, "a process that ends does not take over a change, and is killed");
+                // One that only closed its line may still answer; one that has ended is as dead as it was.
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    tracing::warn!(%error, "a process that ends does not take over a change, and is killed");
+                }
                 follower.process.kill();
                 false
             }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -49,10 +50,19 @@ pub(super) struct Offered {
     pub(super) file: Option<Leave>,
 }
 
+/// A Unix socket that another process has given, and may go on with.
+#[derive(Debug)]
+struct Adopted {
+    path: PathBuf,
+    mode: u32,
+    file: Leave,
+}
+
 /// The sockets of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     given: Vec<Given>,
+    adopted: Vec<Adopted>,
     offered: Vec<Offered>,
 }
 
@@ -68,7 +78,7 @@ impl fmt::Display for Place {
 impl Sockets {
     /// With these at hand.
     pub(crate) fn given(given: Vec<Given>) -> Self {
-        Self { given, offered: Vec::new() }
+        Self { given, ..Self::default() }
     }
 
     /// The TCP socket of this address: a given one, or one that is bound now. Not blocking.
@@ -90,15 +100,17 @@ impl Sockets {
         let (listener, owner) = match self.take(&place) {
             Some(given) => {
                 let file = SocketFile::of(path)?;
+                // It stays where it is if this process fails.
+                file.leave().it();
+                if given.owner == Owner::Ours {
+                    self.adopted.push(Adopted { path: path.to_owned(), mode, file: file.leave() });
+                }
                 (Listener::adopt_unix(UnixListener::from(given.fd), file)?, given.owner)
             }
             None => (Listener::bind_unix(path, mode)?, Owner::Ours),
         };
         let fd = listener.as_fd().try_clone_to_owned()?;
         let file = if let Listener::Unix(_, file) = &listener { Some(file.leave()) } else { None };
-        if let (Owner::Manager, Some(file)) = (owner, &file) {
-            file.it();
-        }
         self.offered.push(Offered { place, owner, fd, file });
         Ok(listener)
     }
@@ -108,8 +120,19 @@ impl Sockets {
         self.given.iter().map(|given| given.place.clone()).collect()
     }
 
+    /// The process that gave them takes nothing more: they are this one's, as its configuration says.
+    pub(super) fn taken_over(&mut self) {
+        self.close_unused();
+        for Adopted { path, mode, file } in self.adopted.drain(..) {
+            file.take_over();
+            if let Err(error) = fs::set_permissions(&path, fs::Permissions::from_mode(mode)) {
+                tracing::warn!(path = %path.display(), %error, "a socket keeps its permissions");
+            }
+        }
+    }
+
     /// Closes those: they are no longer in the configuration.
-    pub(super) fn close_unused(&mut self) {
+    fn close_unused(&mut self) {
         for given in self.given.drain(..) {
             tracing::info!(address = %given.place, "no longer listened on");
             if let (Place::Unix(path), Owner::Ours) = (&given.place, given.owner) {

@@ -12,6 +12,7 @@ use super::protocol::{Kind, Line, Other, VERSION, unexpected};
 use super::sockets::{Given, Sockets, decode};
 use super::{Followers, control_socket};
 use crate::app::activation;
+use crate::app::signals::Early;
 use crate::config::{Config, Store as StoreConfig};
 
 /// How long the running process has for each answer.
@@ -24,6 +25,7 @@ const GOING: Duration = Duration::from_secs(5);
 pub struct Origin {
     pub(crate) sockets: Sockets,
     running: Option<Running>,
+    early: Option<Early>,
 }
 
 /// The process that hands over.
@@ -41,7 +43,7 @@ impl Origin {
     /// What it passed is no listening socket.
     pub fn activated() -> anyhow::Result<Self> {
         let given = activation::passed().context("the sockets of LISTEN_FDS cannot be used")?;
-        Ok(Self { sockets: Sockets::given(given), running: None })
+        Ok(Self { sockets: Sockets::given(given), ..Self::default() })
     }
 
     /// The sockets of the process that runs with this configuration's store.
@@ -52,7 +54,9 @@ impl Origin {
         let StoreConfig::Redb { path } = &config.store;
         let at = control_socket(path);
         match sockets_of(&at) {
-            Ok((given, running)) => Ok(Self { sockets: Sockets::given(given), running: Some(running) }),
+            Ok((given, running)) => {
+                Ok(Self { sockets: Sockets::given(given), running: Some(running), early: None })
+            }
             Err(error) if is_nobody(&error) => bail!(
                 "no gateway runs that could hand over (nobody listens on {}); start without --upgrade",
                 at.display()
@@ -60,6 +64,17 @@ impl Origin {
             Err(error) => Err(error)
                 .with_context(|| format!("the running gateway did not hand over ({})", at.display())),
         }
+    }
+
+    /// From the moment at which the process serves, its signals are kept there.
+    #[must_use]
+    pub fn heard_by(self, early: &Early) -> Self {
+        Self { early: Some(early.clone()), ..self }
+    }
+
+    /// Has signals kept from here on.
+    pub(crate) fn hear_signals(&self) -> anyhow::Result<()> {
+        self.early.as_ref().map_or(Ok(()), Early::hear)
     }
 
     /// Whether there is a process that hands over.
@@ -86,12 +101,12 @@ impl Origin {
             .context("the running gateway did not hand over its store and goes on")
     }
 
-    /// Says that this process serves; those that follow it from now on.
+    /// Says that this process serves from now on, and hears that the other takes nothing more; those that follow it.
+    /// What may fail is to be done before, and whatever changes the store after.
     ///
     /// # Errors
     /// The running process did not hear it, and goes on.
     pub(crate) fn ready(&mut self) -> anyhow::Result<Arc<Followers>> {
-        self.sockets.close_unused();
         let Some(Running { mut line, process, followers }) = self.running.take() else {
             return Ok(Arc::default());
         };
@@ -99,13 +114,14 @@ impl Origin {
             .and_then(|()| line.send(Kind::Ready, &[]))
             .context("the running gateway goes on, for it ended the hand-over")?;
         match line.expect(Kind::Going) {
-            Ok(_) => followers.add(line, process)?,
+            Ok(_) => followers.add(line, process),
             // This process serves, and no other may that does not hear of changes.
             Err(error) => {
                 tracing::warn!(%error, "the old process does not end as it should, and is killed");
                 process.kill();
             }
         }
+        self.sockets.taken_over();
         Ok(followers)
     }
 }

@@ -30,6 +30,9 @@ const HEADER_CHECKED: usize = 40;
 const MAGIC: [u8; 8] = *b"PCUSAGE1";
 const FORMAT: u32 = 1;
 
+/// What is added to the name of a file that is being made.
+const DRAFT: &str = ".new";
+
 /// Owner only.
 const MODE: u32 = 0o600;
 
@@ -116,7 +119,7 @@ impl UsageFile {
     /// Makes the file beside its name, and renames it when it is whole: a process that dies here leaves no half one.
     fn create(path: &Path, store: u128) -> Result<Self, SlabError> {
         let uncreated = |source| SlabError::Create { path: path.into(), source };
-        let draft = with_suffix(path, ".new");
+        let draft = with_suffix(path, DRAFT);
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(&draft);
         let file = opened.map_err(uncreated)?;
@@ -181,12 +184,14 @@ fn header(store: u128, cells: u64) -> [u8; HEADER_USED] {
 /// The header is behind the length where power was lost in the middle of growing: then the length holds.
 pub(super) fn inspect(file: &File, store: u128) -> Result<usize, Fault> {
     let unreadable = |error: io::Error| Fault::Unreadable(error.kind());
+    let mut found = [0; HEADER_USED];
+    // Before the length: a file that grows meanwhile is longer than its header said, and never shorter.
+    let read = file.read_exact_at(&mut found, 0);
     let bytes = file.metadata().map_err(unreadable)?.len();
     if bytes < HEADER_BYTES {
         return Err(Fault::Truncated);
     }
-    let mut found = [0; HEADER_USED];
-    file.read_exact_at(&mut found, 0).map_err(unreadable)?;
+    read.map_err(unreadable)?;
     if found[..8] != MAGIC {
         return Err(Fault::NotUsage);
     }
@@ -206,6 +211,17 @@ pub(super) fn inspect(file: &File, store: u128) -> Result<usize, Fault> {
     match usize::try_from(whole) {
         Ok(whole) if whole >= 1 && named <= whole as u64 => Ok(whole.min(MAX_SEGMENTS)),
         _ => Err(Fault::Truncated),
+    }
+}
+
+/// Removes what a process left that died while it made the file at `path`.
+///
+/// # Errors
+/// The system's.
+pub fn remove_draft(path: &Path) -> io::Result<()> {
+    match fs::remove_file(with_suffix(path, DRAFT)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

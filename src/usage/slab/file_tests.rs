@@ -34,6 +34,21 @@ fn an_open_file_is_not_opened_again() {
 }
 
 #[test]
+fn a_file_is_not_set_aside_while_its_process_has_it() {
+    let place = place();
+    let (slab, _) = place.open(1);
+    place.write(b"x", 0);
+    let error = Foreign::open(&place.path, STORE).unwrap_err();
+    assert!(matches!(error, SlabError::InUse { .. }), "{error}");
+    assert_eq!(place.names(), ["usage.cells"]);
+    drop(slab);
+    let (none, fault) = Foreign::open(&place.path, STORE).unwrap();
+    assert!(none.is_none());
+    assert_eq!(fault, Some(Fault::NotUsage));
+    assert_eq!(place.names(), ["usage.cells.damaged-1"]);
+}
+
+#[test]
 fn files_are_for_their_owner_alone() {
     let place = place();
     drop(place.open(1));

@@ -3,7 +3,7 @@
 //! Nothing in it is written here. It is locked by its process as long as that lives; who gets the lock knows that its
 //! counts are final.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ impl Foreign {
     /// value says.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, or what its process is just making of it cannot be used yet: to be tried again.
     pub fn open(path: &Path, store: u128) -> Result<(Option<Self>, Option<Fault>), SlabError> {
         let unopened = |source| SlabError::Open { path: path.into(), source };
         let file = match OpenOptions::new().read(true).write(true).open(path) {
@@ -38,6 +38,12 @@ impl Foreign {
             Err(error) => return Err(unopened(error)),
         };
         let mut opened = Self { file, path: path.into(), store, maps: Vec::new(), is_locked: false };
+        if opened.look().map_err(unopened)?.is_ok() {
+            return Ok((Some(opened), None));
+        }
+        if let Err(TryLockError::WouldBlock) = opened.file.try_lock() {
+            return Err(SlabError::InUse { path: path.into() });
+        }
         match opened.look().map_err(unopened)? {
             Ok(()) => Ok((Some(opened), None)),
             Err(fault) => set_aside(path, fault).map(|_| (None, Some(fault))),

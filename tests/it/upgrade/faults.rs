@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -26,7 +28,14 @@ fn fails(world: &World, text: &str, says: &str) {
 #[test]
 fn a_new_process_that_fails_changes_nothing() {
     const PEPPER: &str = "[keys]\npepper_env = \"PATH\"\n";
-    let mut world = World::with(&format!("{PEPPER}[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n"));
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("gateway.sock");
+    let gateway = format!(
+        "[gateway]\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\nunix_mode = \"0600\"\n",
+        socket.display()
+    );
+    let mut world =
+        World::with(&format!("{gateway}{PEPPER}[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n"));
     let quota = json!({"quotas": [{"name": "day", "requests": 1000, "window": "day"}]});
     let (id, secret) = world.admin().key(&quota);
     let text = fs::read_to_string(&world.config).unwrap();
@@ -42,6 +51,7 @@ fn a_new_process_that_fails_changes_nothing() {
             (text.replace(PEPPER, ""), "pepper"),
         ] {
             fails(&world, &text, says);
+            assert!(UnixStream::connect(&socket).is_ok(), "{says}: the socket is there");
             eventually("it takes writes", || {
                 world.admin().post("/api/v1/keys", &json!({"name": "x"})).status == 201
             });
@@ -54,9 +64,12 @@ fn a_new_process_that_fails_changes_nothing() {
         assert_eq!(world.usage_files(), 1, "round {round}");
         assert_eq!(world.admin().get("/readyz").json().get("degraded"), None);
     }
+    fs::write(&world.config, text.replace("0600", "0660")).unwrap();
     let old = world.upgrade();
     assert_eq!(client.get("/v1/x", &secret).status, 200);
     ends(old);
+    assert!(UnixStream::connect(&socket).is_ok(), "it is the new process's");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
     eventually("all is counted", || world.usage(&id) == asked + 1);
     let remaining = Client::new(world.server.address).get("/v1/x", &secret);
     let expected = format!("\"day\";r={};", 1000 - asked - 2);
