@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::config::{Config, MasterKey, Store as StoreConfig};
 use crate::key::secret::SecretHasher;
 use crate::lines::Lines;
@@ -220,7 +220,8 @@ impl App {
             Ended::BySignal => self.stop(),
             Ended::ByUpgrade => {
                 signals::stop_while_ending(&self.offer.stop)?;
-                self.finish();
+                let (reloader, began) = self.finish();
+                reloader.flush_traces(began);
                 Ok(())
             }
         }
@@ -242,15 +243,15 @@ impl App {
         drop(state);
         let ledger = Arc::clone(&self.core.ledger);
         offer.stop.send_replace(true);
-        self.finish();
-        if is_ours {
-            ledger.merge().context("usage could not be merged at the end; it is kept in the usage file")?;
-        }
-        Ok(())
+        let (reloader, began) = self.finish();
+        let merged = if is_ours { ledger.merge().map(drop) } else { Ok(()) };
+        // Last: what they go to may be dead.
+        reloader.flush_traces(began);
+        merged.context("usage could not be merged at the end; it is kept in the usage file")
     }
 
-    /// Finishes what runs, within the grace.
-    fn finish(self) {
+    /// Finishes what runs, within the grace. What then has the spans that wait, and when it began.
+    fn finish(self) -> (Arc<Reloader>, Monotonic) {
         let Self {
             offer, proxies, admin, accepting, serving_admin, background, watch, core, reloader, ..
         } = self;
@@ -271,7 +272,7 @@ impl App {
         // Dropping the runtime drops what was cut off, and each request counts itself as it goes.
         drop(proxies);
         drop(admin);
-        reloader.flush_traces(began);
         drop(core);
+        (reloader, began)
     }
 }

@@ -9,9 +9,12 @@ pub mod context;
 mod otlp;
 pub mod span;
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http::HeaderMap;
 
 use crate::config::log::Ratio;
@@ -24,6 +27,8 @@ use span::Spans;
 #[derive(Debug)]
 pub struct Traces {
     settings: Settings,
+    /// What stood in the file of the collector's authorities.
+    ca: Option<Vec<u8>>,
     #[cfg(feature = "otlp")]
     exporter: Option<otlp::Exporter>,
 }
@@ -54,7 +59,12 @@ impl Traces {
         metrics: &Metrics,
     ) -> anyhow::Result<Option<Arc<Self>>> {
         let Some(settings) = settings else { return Ok(None) };
-        if let Some(before) = before.filter(|before| before.settings == *settings) {
+        let file = settings.export.as_ref().and_then(|export| export.ca.as_ref());
+        let read =
+            |path: &PathBuf| fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+        // A renewed file has the same path.
+        let ca = file.map(read).transpose()?;
+        if let Some(before) = before.filter(|before| before.settings == *settings && before.ca == ca) {
             return Ok(Some(Arc::clone(before)));
         }
         #[cfg(not(feature = "otlp"))]
@@ -65,8 +75,9 @@ impl Traces {
             exporter: settings
                 .export
                 .as_ref()
-                .map(|export| otlp::Exporter::start(export, metrics.spans.clone()))
+                .map(|export| otlp::Exporter::start(export, ca.as_deref(), metrics.spans.clone()))
                 .transpose()?,
+            ca,
         })))
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::json;
@@ -21,6 +22,9 @@ use crate::proxy::routing::Routing;
 use crate::proxy::upstream::watch::Watch;
 use crate::store::Store;
 use crate::traces::Traces;
+
+/// The most that a stop waits for spans that are sent: what they go to may be dead.
+const MOST_FOR_SPANS: Duration = Duration::from_secs(2);
 
 /// Puts the level and the access-log switch of another configuration in force.
 pub type LogControl = Box<dyn Fn(&Log) + Send + Sync>;
@@ -196,12 +200,12 @@ impl Reloader {
         error
     }
 
-    /// Sends the spans that wait, within what is left of the grace of a stop that began then.
+    /// Sends the spans that wait, within what is left of the grace of a stop that began then, and two seconds.
     pub(super) fn flush_traces(&self, began: Monotonic) {
         let routing = self.gateway.routing.load_full();
         if let Some(traces) = &routing.traces {
             let gone = self.clock.monotonic().since(began);
-            traces.flush(routing.bounds.grace.saturating_sub(gone));
+            traces.flush(routing.bounds.grace.saturating_sub(gone).min(MOST_FOR_SPANS));
         }
     }
 

@@ -17,6 +17,8 @@ use crate::quantity::MINUTE;
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), MINUTE);
 const QUEUE: (u64, u64) = (1, 1_000_000);
 const MAX_NAME_CHARS: usize = 128;
+/// The path of a URL that has none, as OpenTelemetry's own settings have it.
+const PATH: &str = "/v1/traces";
 const MAX_URL_BYTES: usize = 2048;
 
 /// What the gateway does when it takes part in traces.
@@ -88,7 +90,14 @@ fn endpoint(value: &Value) -> Result<String, String> {
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err("must have no user; a credential goes into `headers`".into());
     }
-    Ok(text.to_owned())
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(FORM.into());
+    };
+    Ok(match (uri.path(), uri.query()) {
+        ("" | "/", None) => format!("{scheme}://{authority}{PATH}"),
+        ("" | "/", Some(query)) => format!("{scheme}://{authority}{PATH}?{query}"),
+        _ => text.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -128,6 +137,21 @@ mod tests {
         let export = traces.unwrap().unwrap().export.unwrap();
         assert_eq!((export.queue, export.headers[0].name.as_str()), (7, "authorization"));
         assert_eq!(export.headers[0].value, "Bearer hunter2");
+    }
+
+    #[cfg(feature = "otlp")]
+    #[test]
+    fn an_endpoint_without_a_path_gets_the_usual_one() {
+        let cases = [
+            ("http://a:4318", "http://a:4318/v1/traces"),
+            ("https://a/", "https://a/v1/traces"),
+            ("http://a?x=1", "http://a/v1/traces?x=1"),
+            ("http://a/v2", "http://a/v2"),
+        ];
+        for (given, expected) in cases {
+            let traces = read(&json!({"endpoint": given})).0.unwrap().unwrap();
+            assert_eq!(traces.export.unwrap().endpoint, expected);
+        }
     }
 
     #[cfg(feature = "otlp")]

@@ -22,6 +22,8 @@ use crate::traces::{Joined, Traces};
 
 /// The longest `Host` that is kept of a request, in characters.
 const MAX_HOST_CHARS: usize = 255;
+/// The most that a span keeps of a path, in bytes.
+const MAX_PATH_BYTES: usize = 1024;
 /// What a method of no known meaning is called.
 const OTHER_METHOD: &str = "_OTHER";
 /// Methods that are called by their names.
@@ -214,9 +216,9 @@ impl Context {
         let key = self.found.as_ref().map(|found| found.entry.id.to_string());
         let error = self.fault(status);
         // There is none where the target was not read.
-        let path = Some(self.line.1.clone()).filter(|path| !path.is_empty());
+        let path = Some(beginning(&self.line.1, MAX_PATH_BYTES)).filter(|path| !path.is_empty());
         let texts = [
-            ("url.path", path),
+            ("url.path", path.map(str::to_owned)),
             ("client.address", address),
             ("http.route", route.clone()),
             ("portcullis.key.id", key),
@@ -249,6 +251,11 @@ fn method_name(method: &Method) -> &'static str {
         Some(at) => ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"][at],
         None => OTHER_METHOD,
     }
+}
+
+/// As many bytes of it as there may be, in whole characters.
+fn beginning(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 fn version(version: Version) -> &'static str {
@@ -301,6 +308,11 @@ mod tests {
         assert!(of("[::1]:80").contains("Text(\"::1\")") && of("[::1]:80").contains("Number(80)"));
         assert!(of("[::1]").contains("Text(\"::1\")"));
         assert!(of("unix:/run/api.sock").contains("unix"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!((beginning("/aé", 3), beginning("/aé", 4), beginning("", 4)), ("/a", "/aé", ""));
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::metrics::traces::{Fate, SpanMetrics};
 
 /// Spans in one call, about: those of one request stay together.
 const BATCH: usize = 512;
+/// Their bytes in one call, about.
+const BATCH_BYTES: usize = 1 << 20;
 /// How long the first of a call waits for others.
 const GATHER: Duration = Duration::from_secs(1);
 /// How often a collector that fails is spoken of.
@@ -49,11 +51,11 @@ impl fmt::Debug for Exporter {
 
 impl Exporter {
     /// Starts the thread.
-    pub(super) fn start(settings: &Export, metrics: SpanMetrics) -> anyhow::Result<Self> {
+    pub(super) fn start(settings: &Export, ca: Option<&[u8]>, metrics: SpanMetrics) -> anyhow::Result<Self> {
         let (queue, waiting) = mpsc::sync_channel(settings.queue);
         let mut exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(client::Client::new(settings)?)
+            .with_http_client(client::Client::new(settings, ca)?)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(&settings.endpoint)
             .with_timeout(settings.timeout)
@@ -144,14 +146,17 @@ impl Sender {
         batch: &mut Vec<SpanData>,
     ) -> Option<mpsc::Sender<()>> {
         let began = self.clock.monotonic();
-        let mut message = first;
+        let (mut message, mut bytes) = (first, 0);
         loop {
             match message {
-                Message::Spans(spans) => form::add(*spans, batch),
+                Message::Spans(spans) => {
+                    bytes += spans.bytes();
+                    form::add(*spans, batch);
+                }
                 Message::Flush(done) => return Some(done),
             }
             let left = GATHER.saturating_sub(self.clock.monotonic().since(began));
-            if batch.len() >= BATCH {
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
                 return None;
             }
             message = match waiting.recv_timeout(left) {

@@ -47,10 +47,31 @@ pub enum Value {
     Number(i64),
 }
 
+impl Span {
+    /// IDs, times and what is around them.
+    const REST: usize = 96;
+
+    fn bytes(&self) -> usize {
+        let value = |value: &Value| match value {
+            Value::Text(text) => text.len(),
+            Value::Word(word) => word.len(),
+            Value::Number(_) => size_of::<i64>(),
+        };
+        let attributes = self.attributes.iter().map(|(name, of)| name.len() + value(of) + 8);
+        Self::REST + self.name.len() + attributes.sum::<usize>()
+    }
+}
+
 impl Spans {
     /// How many there are.
     pub fn count(&self) -> u64 {
         1 + self.tries.len() as u64
+    }
+
+    /// How many bytes they are when they are sent, about.
+    pub fn bytes(&self) -> usize {
+        let tries = self.tries.iter().map(|(_, one)| one);
+        std::iter::once(&self.server).chain(tries).map(Span::bytes).sum()
     }
 
     /// A moment, from the request's first one.

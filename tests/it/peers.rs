@@ -10,7 +10,9 @@ mod websockets;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -88,7 +90,7 @@ fn end_of(child: &mut Child) -> ExitStatus {
 struct Talker {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     folder: TempDir,
 }
 
@@ -101,12 +103,16 @@ impl Talker {
             .stderr(File::create(folder.path().join("errors")).unwrap());
         let mut child = command.spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output, folder }
+        let (said, lines) = mpsc::channel();
+        // Reading has no time limit; waiting for what was read has.
+        let each = move |line| said.send(line).is_ok();
+        thread::spawn(move || output.lines().map_while(Result::ok).all(each));
+        Self { child, input, lines, folder }
     }
 
     fn hear(&mut self) -> Value {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
+        // None: it has ended, or says nothing.
+        let line = self.lines.recv_timeout(PATIENCE).unwrap_or_default();
         serde_json::from_str(&line).unwrap_or_else(|error| {
             let errors = std::fs::read_to_string(self.folder.path().join("errors"));
             panic!("{error}: {line:?}\n{}", errors.unwrap_or_default())

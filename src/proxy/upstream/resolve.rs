@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use super::{Place, Target, Upstream, names};
+use super::names::{self, Family, Found};
+use super::{Place, Target, Upstream};
 use crate::metrics::NameMetric;
 
 /// Addresses of one name at most.
@@ -86,8 +87,11 @@ impl Target {
                 if look_ups.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!(upstream = upstream.name, target = self.address, "name is resolved again");
                 }
-                self.has_addresses(found.addresses, upstream);
-                lasting(found.lasts, most)
+                let lasts = lasting(found.lasts, most);
+                // What was left open is asked for again soon.
+                let lasts = if found.unsaid.is_some() { lasts.min(AGAIN) } else { lasts };
+                self.has_addresses(found, upstream);
+                lasts
             }
             Err(error) => {
                 look_ups.failures.count();
@@ -112,12 +116,14 @@ impl Target {
         Duration::from_millis(millis).max(SHORTEST)
     }
 
-    fn has_addresses(&self, addresses: Vec<SocketAddr>, upstream: &Upstream) {
-        let mut found: Vec<Place> = addresses.into_iter().take(MAX_ADDRESSES).map(Place::Inet).collect();
+    fn has_addresses(&self, found: Found, upstream: &Upstream) {
+        let known = self.endpoints();
+        let left = found.unsaid.into_iter().flat_map(|family| of_family(family, &known));
+        let addresses = found.addresses.into_iter().chain(left);
+        let mut found: Vec<Place> = addresses.take(MAX_ADDRESSES).map(Place::Inet).collect();
         // The same set is the same, in whatever order a name server gives it.
         found.sort_unstable();
         found.dedup();
-        let known = self.endpoints();
         if known.iter().map(|one| &one.address).eq(&found) {
             return;
         }
@@ -130,6 +136,14 @@ impl Target {
         self.endpoints.store(Arc::new(found.into_iter().map(kept).collect()));
         self.publish();
     }
+}
+
+/// Those of a family among the addresses that are known.
+fn of_family(family: Family, known: &[Arc<Endpoint>]) -> impl Iterator<Item = SocketAddr> {
+    known.iter().filter_map(move |one| match &one.address {
+        Place::Inet(address) => Some(*address).filter(|address| family.has(address)),
+        Place::Unix(_) => None,
+    })
 }
 
 /// For how long an answer is used: its time to live, within bounds.

@@ -1,12 +1,11 @@
 //! Calls to the collector, by the client that the commands use too.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use async_trait::async_trait;
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use opentelemetry_http::{Bytes, HttpClient, HttpError};
 use ureq::Agent;
@@ -36,8 +35,8 @@ impl Client {
     /// Calls nobody yet.
     ///
     /// # Errors
-    /// The authorities cannot be read.
-    pub(super) fn new(settings: &Export) -> anyhow::Result<Self> {
+    /// There are no authorities in this PEM.
+    pub(super) fn new(settings: &Export, ca: Option<&[u8]>) -> anyhow::Result<Self> {
         let mut config = Agent::config_builder()
             .timeout_global(Some(settings.timeout))
             .http_status_as_error(false)
@@ -45,7 +44,7 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .user_agent(AGENT);
-        if let Some(ca) = &settings.ca {
+        if let Some(ca) = ca {
             config = config.tls_config(TlsConfig::builder().root_certs(authorities(ca)?).build());
         }
         Ok(Self { agent: config.build().into(), headers: settings.headers.clone() })
@@ -53,6 +52,10 @@ impl Client {
 
     fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (mut parts, body) = request.into_parts();
+        // The exporter adds what the environment says (`OTEL_EXPORTER_OTLP_HEADERS`); the configuration alone does.
+        let form = parts.headers.remove(CONTENT_TYPE);
+        parts.headers.clear();
+        parts.headers.extend(form.map(|form| (CONTENT_TYPE, form)));
         for header in &self.headers {
             parts.headers.insert(header.name.clone(), header.value.clone());
         }
@@ -63,14 +66,13 @@ impl Client {
     }
 }
 
-fn authorities(path: &Path) -> anyhow::Result<RootCerts> {
-    let pem = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+fn authorities(pem: &[u8]) -> anyhow::Result<RootCerts> {
     let certificate = |item| match item {
         Ok(PemItem::Certificate(one)) => Some(one),
         _ => None,
     };
-    let found: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
-    ensure!(!found.is_empty(), "{} holds no certificate", path.display());
+    let found: Vec<_> = parse_pem(pem).filter_map(certificate).collect();
+    ensure!(!found.is_empty(), "`ca` holds no certificate");
     Ok(RootCerts::Specific(Arc::new(found)))
 }
 

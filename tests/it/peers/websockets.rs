@@ -10,7 +10,7 @@ fn messages_refusals_and_silence() {
     let mut talker = Talker::start(python("websocket.py"));
     let upstream = talker.upstream();
     let fixture = Fixture::with(&format!(
-        "[upstreams.api]\ntargets = [\"{upstream}\"]\nresponse_timeout = \"1s\"\n\
+        "[upstreams.api]\ntargets = [\"{upstream}\"]\nresponse_timeout = \"3s\"\n\
          [upstreams.idle]\ntargets = [\"{upstream}\"]\nwebsocket_idle = \"1s\"\n\
          [[routes]]\npath = \"/v1\"\nupstream = \"api\"\n[[routes]]\npath = \"/idle\"\nupstream = \"idle\"\n"
     ));

@@ -1,6 +1,6 @@
 //! A name server of one name: it answers as the test says, and counts what it is asked.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -8,6 +8,8 @@ use std::thread;
 const HEADER: usize = 12;
 /// The type of a question for IPv4 addresses.
 const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+const FAILURE: u8 = 2;
 const NO_SUCH_NAME: u8 = 3;
 
 /// What is known of the name.
@@ -15,6 +17,8 @@ const NO_SUCH_NAME: u8 = 3;
 pub enum Known {
     /// Its addresses, and for how many seconds they hold.
     As(Vec<Ipv4Addr>, u32),
+    /// It has this one of IPv6; a question for those of IPv4 fails.
+    Half(Ipv6Addr, u32),
     /// There is no such name.
     Nothing,
     /// It says nothing at all.
@@ -76,10 +80,15 @@ fn type_of(question: &[u8]) -> u16 {
 }
 
 fn answer(question: &[u8], known: &Known) -> Option<Vec<u8>> {
+    let asked = type_of(question);
     let (addresses, ttl, code) = match known {
-        Known::As(addresses, ttl) if type_of(question) == TYPE_A => (addresses.as_slice(), *ttl, 0),
-        Known::As(_, ttl) => (&[][..], *ttl, 0),
-        Known::Nothing => (&[][..], 0, NO_SUCH_NAME),
+        Known::As(addresses, ttl) if asked == TYPE_A => {
+            (addresses.iter().map(|one| one.octets().to_vec()).collect(), *ttl, 0)
+        }
+        Known::As(_, ttl) => (Vec::new(), *ttl, 0),
+        Known::Half(address, ttl) if asked == TYPE_AAAA => (vec![address.octets().to_vec()], *ttl, 0),
+        Known::Half(..) => (Vec::new(), 0, FAILURE),
+        Known::Nothing => (Vec::new(), 0, NO_SUCH_NAME),
         Known::Silence => return None,
     };
     let mut out = question[..end_of(question)].to_vec();
@@ -89,10 +98,12 @@ fn answer(question: &[u8], known: &Known) -> Option<Vec<u8>> {
     out[4..HEADER].copy_from_slice(&[0, 1, count[0], count[1], 0, 0, 0, 0]);
     for address in addresses {
         // The name is that of the question.
-        out.extend_from_slice(&[0xc0, 0x0c, 0, 1, 0, 1]);
+        out.extend_from_slice(&[0xc0, 0x0c]);
+        out.extend_from_slice(&asked.to_be_bytes());
+        out.extend_from_slice(&[0, 1]);
         out.extend_from_slice(&ttl.to_be_bytes());
-        out.extend_from_slice(&[0, 4]);
-        out.extend_from_slice(&address.octets());
+        out.extend_from_slice(&u16::try_from(address.len()).unwrap().to_be_bytes());
+        out.extend_from_slice(&address);
     }
     Some(out)
 }

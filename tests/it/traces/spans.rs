@@ -146,6 +146,14 @@ fn no_span_holds_a_secret() {
 }
 
 #[test]
+fn a_span_holds_so_much_of_a_path_and_no_more() {
+    let world = World::new("");
+    let path = format!("/v1/{}", "x".repeat(3000));
+    assert_eq!(world.get(&path, &[]), 200);
+    assert_eq!(world.collector.served(1)[0].attributes["url.path"], path[..1024]);
+}
+
+#[test]
 fn the_ratio_is_for_traces_that_begin_here_and_the_clients_flag_for_its_own() {
     let (none, all) = (World::new("sample = 0"), World::new("sample = 1.0"));
     for world in [&none, &all] {
