@@ -74,7 +74,7 @@ enum Files {
     /// All that the name has.
     Hosts(Vec<IpAddr>),
     /// Who is to be asked, and for which names, one after the other.
-    Servers(TokioResolver, Vec<Name>),
+    Servers(Box<TokioResolver>, Vec<Name>),
 }
 
 /// Looks up the addresses of `host:port`, at these name servers or, where there are none, at the system's.
@@ -168,7 +168,7 @@ fn files(host: &str, servers: &[SocketAddr]) -> Result<Files, NetError> {
     // What they have is known by now. A resolver would ask them for each family by itself, and mix both sources.
     options.use_hosts_file = ResolveHosts::Never;
     let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-    Ok(Files::Servers(builder.with_options(options).build()?, names))
+    Ok(Files::Servers(Box::new(builder.with_options(options).build()?), names))
 }
 
 /// The addresses of both families that the hosts file has of the name itself.
