@@ -100,10 +100,10 @@ fn a_new_process_has_the_same_places_and_the_old_one_finishes_what_it_has() {
     let last = idle.get("/v1/x", &secret);
     assert_eq!((last.status, last.header("connection")), (200, Some("close")), "a last answer says so");
     assert_eq!(world.usage_files(), 2, "the old process counts in a file of its own");
-    for event in 0..40 {
-        assert_eq!(stream.chunk(), format!("event {event}\n"));
-    }
-    assert_eq!(stream.chunk(), "", "its end is whole");
+    // Two events may come in one chunk on a machine that is busy. An empty one is the end: it is whole.
+    let events: String =
+        std::iter::from_fn(|| Some(stream.chunk()).filter(|chunk| !chunk.is_empty())).collect();
+    assert_eq!(events, (0..40).map(|event| format!("event {event}\n")).collect::<String>());
     drop(stream);
     ends(old);
     eventually("all is counted", || world.usage(&id) == 4);
