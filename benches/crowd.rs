@@ -12,6 +12,9 @@
 //! the quiet one of the same run. Ratios travel between machines, microseconds do not.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "support/admin.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod admin;
 #[path = "support/figures.rs"]
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod figures;
@@ -21,25 +24,27 @@ mod machine;
 #[path = "support/secrets.rs"]
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod secrets;
+#[path = "support/site.rs"]
+#[expect(dead_code, reason = "the other benchmarks use the rest of it")]
+mod site;
 #[path = "support/wire.rs"]
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod wire;
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use figures::{once, title};
-use machine::{Cores, Process, now};
+use machine::{Cores, now};
 use secrets::secret;
+use site::{PATH, Site, ask, connect, read_answer, wait_until};
 use wire::request;
 
-const PATH: &str = "/v1/models";
 const IDLE: usize = 10_000;
 const HALF_HEADS: usize = 2_000;
 const FLOOD: usize = 1_000_000;
@@ -56,16 +61,11 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 const HEAD_SLACK: Duration = Duration::from_secs(4);
 /// What the gateway gets before its memory is looked at: the usage is merged once a second.
 const SETTLE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(10);
 const MIB: f64 = 1_048_576.0;
 
 fn main() -> anyhow::Result<()> {
     let cores = Cores::take()?;
-    let upstream = machine::free_address()?;
-    let mut served =
-        Process::start(Command::new(machine::example("bench_upstream")?).arg(upstream.to_string()))?;
-    served.wait_for(upstream, "/")?;
-    let gateway = Gateway::start(upstream, cores)?;
+    let gateway = Gateway::start(cores)?;
     title("A crowd at the door (benches/crowd.rs)");
     gateway.probed_for(WARM_UP)?;
     let quiet = gateway.probed_for(QUIET)?;
@@ -77,7 +77,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Ten thousand that wait.
 fn idle(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
-    let before = gateway.process.resident_bytes()?;
+    let before = gateway.site.process.resident_bytes()?;
     let mut crowd = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
         let mut stream = gateway.connect()?;
@@ -85,7 +85,7 @@ fn idle(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
         crowd.push(stream);
     }
     thread::sleep(SETTLE);
-    let grown = gateway.process.resident_bytes()? - before;
+    let grown = gateway.site.process.resident_bytes()? - before;
     let beside = gateway.probed_for(QUIET)?;
     once("10,000 idle connections: memory for each", grown / 10_000.0 / 1024.0, 1, "KiB");
     once("  p99 of good requests beside them / quiet", beside.p99 / quiet.p99, 2, "x");
@@ -99,7 +99,7 @@ fn idle(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
 /// Two thousand that never end their head.
 fn half_heads(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     thread::sleep(SETTLE);
-    let before = gateway.process.resident_bytes()?;
+    let before = gateway.site.process.resident_bytes()?;
     let mut crowd: Vec<Option<TcpStream>> = Vec::with_capacity(HALF_HEADS);
     let started = now();
     for _ in 0..HALF_HEADS {
@@ -113,7 +113,7 @@ fn half_heads(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     let mut last_closed = None;
     let beside = gateway.probed(|| {
         while crowd.iter().any(Option::is_some) && started.elapsed() < HEAD_TIME * 4 {
-            most = most.max(gateway.process.resident_bytes()?);
+            most = most.max(gateway.site.process.resident_bytes()?);
             thread::sleep(Duration::from_secs(1));
             for place in &mut crowd {
                 if place.as_mut().is_some_and(|stream| !trickles(stream)) {
@@ -148,7 +148,7 @@ fn trickles(stream: &mut TcpStream) -> bool {
 /// A million secrets that are nobody's.
 fn flood(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     thread::sleep(SETTLE);
-    let before = gateway.process.resident_bytes()?;
+    let before = gateway.site.process.resident_bytes()?;
     let started = now();
     let beside = gateway.probed(|| {
         let mut streams = (0..FLOOD_CONNECTIONS).map(|_| gateway.connect()).collect::<Result<Vec<_>, _>>()?;
@@ -170,7 +170,7 @@ fn flood(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "a million")]
     let rate = FLOOD as f64 / started.elapsed().as_secs_f64();
     thread::sleep(SETTLE);
-    let grown = gateway.process.resident_bytes()? - before;
+    let grown = gateway.site.process.resident_bytes()? - before;
     once("1,000,000 unknown secrets: sent", rate, 0, "/s");
     once("  memory grew by", grown / MIB, 2, "MiB");
     once("  p99 of good requests beside them / quiet", beside.p99 / quiet.p99, 2, "x");
@@ -178,48 +178,20 @@ fn flood(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wait_until(due: Instant) {
-    if let Some(left) = due.checked_duration_since(now()) {
-        thread::sleep(left);
-    }
-}
-
 /// A gateway that runs, with one key.
 struct Gateway {
-    process: Process,
-    address: SocketAddr,
+    site: Site,
     secret: String,
-    _folder: tempfile::TempDir,
 }
 
 impl Gateway {
-    fn start(upstream: SocketAddr, cores: Cores) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let (address, admin) = (machine::free_address()?, machine::free_address()?);
-        let config = folder.path().join("bench.toml");
-        let text = format!(
-            "[gateway]\nlisten = [\"{address}\"]\nheader_timeout = \"{}s\"\nidle_timeout = \"10m\"\n[admin]\nlisten = \"{admin}\"\n\
-             [log]\naccess = false\n[upstreams.api]\ntargets = [\"{upstream}\"]\n[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n",
-            HEAD_TIME.as_secs()
-        );
-        std::fs::write(&config, text)?;
-        let secret = secret(0);
-        let keys = folder.path().join("keys.jsonl");
-        std::fs::write(&keys, format!("{{\"name\":\"good\",\"secret\":\"{secret}\"}}\n"))?;
-        let mut import = Command::new(machine::gateway());
-        let done = import.args(["keys", "import"]).arg(&keys).arg("--config").arg(&config).output()?;
-        anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let mut command = Command::new(machine::gateway());
-        let mut process = Process::start_measured(command.arg("serve").arg("--config").arg(&config), cores)?;
-        process.wait_for(admin, "/readyz")?;
-        Ok(Self { process, address, secret, _folder: folder })
+    fn start(cores: Cores) -> anyhow::Result<Self> {
+        let bounds = format!("header_timeout = \"{}s\"\nidle_timeout = \"10m\"", HEAD_TIME.as_secs());
+        Ok(Self { site: Site::start(cores, &bounds, "", 1)?, secret: secret(0) })
     }
 
     fn connect(&self) -> anyhow::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        connect(self.site.address)
     }
 
     /// Runs the probe alone.
@@ -276,24 +248,5 @@ impl Probe {
         took.sort_by(f64::total_cmp);
         let place = took.len() * 99 / 100;
         Ok(Latency { p99: took.get(place).copied().context("the probe sent nothing")? })
-    }
-}
-
-fn ask(stream: &mut TcpStream, request: &[u8], status: u16) -> anyhow::Result<()> {
-    stream.write_all(request)?;
-    read_answer(stream, status)
-}
-
-/// Reads one whole answer.
-fn read_answer(stream: &mut TcpStream, status: u16) -> anyhow::Result<()> {
-    let mut buffer = Vec::with_capacity(2 << 10);
-    let mut piece = [0; 2 << 10];
-    loop {
-        if let Some(end) = wire::end(&buffer)? {
-            return wire::expect(&buffer, end, status);
-        }
-        let read = stream.read(&mut piece)?;
-        anyhow::ensure!(read > 0, "the connection was closed");
-        buffer.extend_from_slice(&piece[..read]);
     }
 }

@@ -99,11 +99,7 @@ limits = [{{ name = "minute", requests = 1000000000, window = "1m" }}]
         let lines = self.folder.path().join("keys.jsonl");
         write_keys(&lines, self.keys)?;
         let started = now();
-        let mut import = Command::new(machine::gateway());
-        let output =
-            import.args(["keys", "import"]).arg(&lines).arg("--config").arg(self.config()).output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "the keys were not imported: {said}");
+        machine::import_keys(&machine::gateway(), &lines, &self.config())?;
         Ok(started.elapsed())
     }
 

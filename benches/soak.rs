@@ -21,45 +21,37 @@ mod machine;
 #[path = "support/secrets.rs"]
 #[expect(dead_code, reason = "the other benchmarks use the rest of it")]
 mod secrets;
+#[path = "support/site.rs"]
+mod site;
 #[path = "support/wire.rs"]
 mod wire;
 
-use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use figures::{once, title};
-use machine::{Cores, Process, now};
-use secrets::secret;
+use machine::{Cores, now};
+use site::{PATH, Site, ask, connect, wait_until};
 use wire::{Requests, Secrets, request};
 
 const KEYS: usize = 10_000;
 const CONNECTIONS: u32 = 16;
-const PATH: &str = "/v1/models";
 const DEFAULT_MINUTES: u64 = 30;
 const DEFAULT_RATE: u64 = 10_000;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 const CHURN_EVERY: Duration = Duration::from_millis(100);
 /// What the gateway gets before its counters are read: they are merged once a second.
 const SETTLE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(30);
 const MIB: f64 = 1_048_576.0;
 
 fn main() -> anyhow::Result<()> {
     let minutes = setting("SOAK_MINUTES", DEFAULT_MINUTES)?;
     let rate = setting("SOAK_RATE", DEFAULT_RATE)?;
     let cores = Cores::take()?;
-    let upstream = machine::free_address()?;
-    let mut served =
-        Process::start(Command::new(machine::example("bench_upstream")?).arg(upstream.to_string()))?;
-    served.wait_for(upstream, "/")?;
-    let gateway = Gateway::start(upstream, cores)?;
+    let gateway = Gateway::start(cores)?;
     title(&format!("A soak of {minutes} minutes at {rate} requests a second (benches/soak.rs)"));
     let run = Run { end: now() + Duration::from_secs(60 * minutes), ..Run::default() };
     let secrets = Secrets::new(0..KEYS);
@@ -181,8 +173,8 @@ impl Run {
             due += LOOK_EVERY;
             let look = Look {
                 hours: started.elapsed().as_secs_f64() / 3600.0,
-                mib: gateway.process.resident_bytes()? / MIB,
-                descriptors: gateway.process.descriptors()?,
+                mib: gateway.0.process.resident_bytes()? / MIB,
+                descriptors: gateway.0.process.descriptors()?,
             };
             println!(
                 "  {:>5.1} min  {:>8.1} MiB  {:>4} descriptors  {:>10} requests  {:>6} keys came and went",
@@ -227,90 +219,45 @@ fn slope(looks: &[Look]) -> f64 {
     both / looks.iter().map(|look| (look.hours - hours).powi(2)).sum::<f64>()
 }
 
-fn wait_until(due: Instant) {
-    if let Some(left) = due.checked_duration_since(now()) {
-        thread::sleep(left);
-    }
-}
-
 /// One connection after the other: the gateway closes one that has carried as many requests as one may.
 struct Connection {
     address: SocketAddr,
     stream: TcpStream,
-    buffer: Vec<u8>,
 }
 
 impl Connection {
     /// One request and its answer.
     fn ask(&mut self, request: &[u8], status: u16) -> anyhow::Result<()> {
-        self.stream.write_all(request)?;
-        self.buffer.clear();
-        let mut piece = [0; 2 << 10];
-        loop {
-            let read = self.stream.read(&mut piece)?;
-            anyhow::ensure!(read > 0, "the connection was closed");
-            self.buffer.extend_from_slice(&piece[..read]);
-            if let Some(end) = wire::end(&self.buffer)? {
-                wire::expect(&self.buffer, end, status)?;
-                if memchr::memmem::find(&self.buffer.to_ascii_lowercase(), b"\r\nconnection: close").is_some()
-                {
-                    self.stream = connect(self.address)?;
-                }
-                return Ok(());
-            }
+        let answer = ask(&mut self.stream, request, status)?.to_ascii_lowercase();
+        if memchr::memmem::find(&answer, b"\r\nconnection: close").is_some() {
+            self.stream = connect(self.address)?;
         }
+        Ok(())
     }
-}
-
-fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// A gateway that runs.
-struct Gateway {
-    process: Process,
-    address: SocketAddr,
-    admin: SocketAddr,
-    _folder: tempfile::TempDir,
-}
+struct Gateway(Site);
 
 impl Gateway {
-    fn start(upstream: SocketAddr, cores: Cores) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let (address, admin) = (machine::free_address()?, machine::free_address()?);
-        let config = folder.path().join("bench.toml");
-        std::fs::write(
-            &config,
-            format!(
-                "[gateway]\nlisten = [\"{address}\"]\nthreads = 1\n[admin]\nlisten = \"{admin}\"\n[log]\naccess = false\n\
-                 [upstreams.api]\ntargets = [\"{upstream}\"]\n[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n\
-                 scopes = [\"models:read\"]\n\
-                 limits = [{{ name = \"minute\", requests = 1000000000, window = \"1m\" }}]\n"
-            ),
-        )?;
-        import_keys(folder.path(), &config)?;
-        let mut command = Command::new(machine::gateway());
-        command.env("PORTCULLIS_ADMIN_TOKEN", admin::TOKEN).arg("serve").arg("--config").arg(&config);
-        let mut process = Process::start_measured(&mut command, cores)?;
-        process.wait_for(admin, "/readyz")?;
-        Ok(Self { process, address, admin, _folder: folder })
+    fn start(cores: Cores) -> anyhow::Result<Self> {
+        let route = "scopes = [\"models:read\"]\n\
+                     limits = [{ name = \"minute\", requests = 1000000000, window = \"1m\" }]";
+        Ok(Self(Site::start(cores, "threads = 1", route, KEYS)?))
     }
 
     fn connect(&self) -> anyhow::Result<Connection> {
-        let (address, stream) = (self.address, connect(self.address)?);
-        Ok(Connection { address, stream, buffer: Vec::with_capacity(4 << 10) })
+        let address = self.0.address;
+        Ok(Connection { address, stream: connect(address)? })
     }
 
     fn admin(&self, method: &str, path: &str, body: &str) -> anyhow::Result<serde_json::Value> {
-        admin::done(self.admin, method, path, body)
+        admin::done(self.0.admin, method, path, body)
     }
 
     /// What it has counted as passed, and as refused since the key was revoked.
     fn counted(&self) -> anyhow::Result<(u64, u64)> {
-        let metrics = machine::get(self.admin, "/metrics")?;
+        let metrics = machine::get(self.0.admin, "/metrics")?;
         let of = |outcome: &str| {
             let series = format!("portcullis_requests_total{{outcome=\"{outcome}\",route=\"/v1\"}} ");
             let count = metrics.lines().find_map(|line| line.strip_prefix(series.as_str()));
@@ -318,19 +265,4 @@ impl Gateway {
         };
         Ok((of("allowed")?, of("key_revoked")?))
     }
-}
-
-fn import_keys(folder: &Path, config: &Path) -> anyhow::Result<()> {
-    let mut lines = String::new();
-    for number in 0..KEYS {
-        let secret = secret(number);
-        writeln!(lines, r#"{{"name":"key {number:05}","scopes":["models:*"],"secret":"{secret}"}}"#)?;
-    }
-    let file = folder.join("keys.jsonl");
-    std::fs::write(&file, lines)?;
-    let mut import = Command::new(machine::gateway());
-    let output = import.args(["keys", "import"]).arg(&file).arg("--config").arg(config).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "the keys were not imported: {said}");
-    Ok(())
 }

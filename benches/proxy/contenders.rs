@@ -222,11 +222,7 @@ impl Site {
         let file = self.path("keys.jsonl");
         std::fs::write(&file, lines)?;
         let config = self.configure(1)?;
-        let mut import = Command::new(self.software.binary().context("it is not built")?);
-        let output = import.args(["keys", "import"]).arg(&file).arg("--config").arg(config).output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "the keys were not imported: {said}");
-        Ok(())
+        machine::import_keys(&self.software.binary().context("it is not built")?, &file, &config)
     }
 
     /// The requests that Portcullis has counted as let through on the route for keys.

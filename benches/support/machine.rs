@@ -37,6 +37,15 @@ pub fn gateway() -> PathBuf {
     std::env::var_os(GATEWAY_VARIABLE).map_or_else(|| GATEWAY.into(), PathBuf::from)
 }
 
+/// Imports the keys of a file into the store of a gateway that does not run.
+pub fn import_keys(program: &Path, file: &Path, config: &Path) -> anyhow::Result<()> {
+    let mut import = Command::new(program);
+    let output = import.args(["keys", "import"]).arg(file).arg("--config").arg(config).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "the keys were not imported: {said}");
+    Ok(())
+}
+
 /// Two cores: one for what is measured, one for all else. Where there is but one, nothing is pinned.
 #[derive(Clone, Copy)]
 pub struct Cores {
