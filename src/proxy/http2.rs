@@ -286,7 +286,7 @@ async fn serve_stream(
     tokio::select! {
         biased;
         () = line.cut() => {}
-        done = pace::stream(upload, connections.bounds().body.silence, work) => {
+        done = pace::stream(upload, bounds.body.silence, work) => {
             if done.is_none() {
                 connections.hit(Bound::BodyTimeout);
             }
