@@ -6,7 +6,7 @@
 //! counter stands in the store, so merging again is harmless.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,7 @@ impl Predecessors {
         let waited = std::mem::take(&mut self.waiting);
         let found = match listed(&self.path) {
             Ok(found) => found,
-            Err(error) => return self.wait_for(folder_of(&self.path).to_owned(), &error, &waited),
+            Err(error) => return self.wait_for(slab::folder_of(&self.path).to_owned(), &error, &waited),
         };
         for path in found.into_iter().take(MAX_FILES) {
             if self.list.iter().any(|known| known.file.path() == path) {
@@ -182,7 +182,7 @@ fn note(file: &Foreign, read: &io::Result<()>) -> bool {
 fn removed(path: &Path) -> bool {
     let gone = match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => File::open(folder_of(path)).and_then(|folder| folder.sync_all()),
+        Ok(()) | Err(_) => slab::sync_folder_of(path),
     };
     if let Err(error) = &gone {
         tracing::warn!(path = %path.display(), %error, "a usage file that is merged cannot be removed");
@@ -223,16 +223,12 @@ pub fn numbered(path: &Path) -> Vec<PathBuf> {
 }
 
 fn listed(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let folder = fs::read_dir(folder_of(path))?;
+    let folder = fs::read_dir(slab::folder_of(path))?;
     let of_it = |found: PathBuf| number_of(&found).filter(|number| path_of(path, *number) == found);
     let mut numbers: Vec<u32> =
-        folder.filter_map(|entry| of_it(folder_of(path).join(entry.ok()?.file_name()))).collect();
+        folder.filter_map(|entry| of_it(path.with_file_name(entry.ok()?.file_name()))).collect();
     numbers.sort_unstable();
     Ok(numbers.into_iter().map(|number| path_of(path, number)).collect())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn number_of(path: &Path) -> Option<u32> {
@@ -241,7 +237,7 @@ fn number_of(path: &Path) -> Option<u32> {
 
 fn path_of(path: &Path, number: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    folder_of(path).join(format!("{name}.{number}"))
+    path.with_file_name(format!("{name}.{number}"))
 }
 
 #[cfg(test)]

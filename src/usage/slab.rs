@@ -25,6 +25,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+pub(in crate::usage) use disk::{folder_of, sync_folder_of};
 pub use error::{Fault, SetAside, SlabError};
 pub use file::{fault, remove_draft};
 pub use foreign::Foreign;

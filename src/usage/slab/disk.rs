@@ -35,8 +35,12 @@ fn write_zeroes(file: &File, from: u64, to: u64) -> io::Result<()> {
     (from..to).step_by(ZEROES.len()).try_for_each(|at| file.write_all_at(&ZEROES, at))
 }
 
-/// Makes the name of a file as durable as the file.
-pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+/// The folder that a file is in.
+pub(in crate::usage) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the name of a file, or that there is none any more, as durable as the file.
+pub(in crate::usage) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }
