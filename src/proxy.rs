@@ -254,6 +254,7 @@ impl ProxyHttp for KeyedProxy {
         }
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
             session.set_read_timeout(Some(route.upstream.config.websocket_idle));
+            session.set_write_timeout(Some(route.upstream.config.websocket_idle));
         }
         ctx.try_answers(response.status);
         forward::clean_answer(response);
@@ -337,6 +338,8 @@ impl ProxyHttp for KeyedProxy {
         let idle = bounds::is_idle_tunnel(session, error);
         if idle {
             self.0.metrics.bounds.hit(Bound::WebsocketIdle);
+        } else if bounds::takes_nothing(error) {
+            self.0.metrics.bounds.hit(Bound::IdleTimeout);
         }
         let denial = if idle { None } else { failure::denial_of(error, ctx) };
         if let (Some(denial), Some(route)) = (&denial, &ctx.route)

@@ -168,6 +168,7 @@ impl Connections {
             }
             let mut session = ServerSession::new_http1(stream);
             session.set_keepalive(Some(bounds.idle_timeout.as_secs().max(1)));
+            session.set_write_timeout(Some(bounds.idle_timeout));
             if let Some(settings) = settings.take() {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
