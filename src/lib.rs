@@ -12,7 +12,8 @@
 //!    [`snapshot`] the key by the digest of its secret, [`admission::authorize`] judges the key's standing, the client's
 //!    address, the environment and the scopes, and [`limit`] and [`usage::quota`] the limits: all are looked at before
 //!    any is charged. The result is a [`admission::Permit`] or a [`admission::Refusal`].
-//! 3. A refusal is written by [`proxy::reply`]. With a permit, [`proxy::upstream`] chooses a target that
+//! 3. A refusal is written by [`proxy::reply`]; to a connection that has shown no key yet, before Pingora is asked
+//!    (`proxy::stranger`). With a permit, [`proxy::upstream`] chooses a target that
 //!    is well ([`proxy::upstream::endpoint`]) and [`proxy::forward`] writes what it gets: no credential, no forged
 //!    identity, our own headers. `proxy::failure` says what may be tried again.
 //! 4. However it ends, [`proxy::context`] settles it once, with its final outcome: one atomic add in the mapped file of
