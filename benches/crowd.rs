@@ -5,7 +5,8 @@
 //! on a quiet gateway first, then beside each crowd:
 //!
 //! - 10,000 kept connections, each of which has had one answer and waits;
-//! - 2,000 connections that send half a head and then a byte a second: all must be closed at the head's time;
+//! - 2,000 connections that send half a head and then a byte a second, each at a moment of its own: all must be closed at
+//!   the head's time;
 //! - 1,000,000 requests with a different unknown secret each, [`FLOOD_RATE`] a second.
 //!
 //! How to read it: resident memory (`VmRSS`) before and after, by connection; the 99th percentile of the probe beside
@@ -36,7 +37,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use figures::{once, title};
@@ -56,6 +57,10 @@ const PROBE_EVERY: Duration = Duration::from_millis(4);
 const WARM_UP: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(10);
 const HEAD_TIME: Duration = Duration::from_secs(5);
+/// How often a half head gets another byte.
+const BYTE_EVERY: Duration = Duration::from_secs(1);
+/// In how many turns they get it.
+const TURNS: usize = 100;
 /// How late the last half head may be seen closed: a refused client is read from for a while, and is looked at once a
 /// second.
 const HEAD_SLACK: Duration = Duration::from_secs(4);
@@ -96,32 +101,47 @@ fn idle(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Gives each half head its byte until all are closed: the most memory meanwhile, and when the last was found closed.
+fn trickle(
+    gateway: &Gateway,
+    crowd: &mut [Option<TcpStream>],
+    started: Instant,
+) -> anyhow::Result<(f64, Option<Duration>)> {
+    let (mut most, mut last_closed) = (0.0_f64, None);
+    let (began, turns) = (now(), u32::try_from(TURNS)?);
+    for (turn, count) in (0..TURNS).cycle().zip(1..) {
+        if crowd.iter().all(Option::is_none) || started.elapsed() > HEAD_TIME * 4 {
+            break;
+        }
+        most = most.max(gateway.site.process.resident_bytes()?);
+        for place in crowd.iter_mut().skip(turn).step_by(TURNS) {
+            if place.as_mut().is_some_and(|stream| !trickles(stream)) {
+                *place = None;
+                last_closed = Some(started.elapsed());
+            }
+        }
+        wait_until(began + BYTE_EVERY * count / turns);
+    }
+    Ok((most, last_closed))
+}
+
 /// Two thousand that never end their head.
 fn half_heads(gateway: &Gateway, quiet: &Latency) -> anyhow::Result<()> {
     thread::sleep(SETTLE);
     let before = gateway.site.process.resident_bytes()?;
     let mut crowd: Vec<Option<TcpStream>> = Vec::with_capacity(HALF_HEADS);
     let started = now();
-    for _ in 0..HALF_HEADS {
+    for number in 0..HALF_HEADS {
+        wait_until(started + BYTE_EVERY * u32::try_from(number)? / u32::try_from(HALF_HEADS)?);
         let mut stream = gateway.connect()?;
         stream.write_all(b"GET /v1/models HTTP/1.1\r\nhost: api.example.com\r\nx-slow: ")?;
         stream.set_nonblocking(true)?;
         crowd.push(Some(stream));
     }
     let all_open = started.elapsed();
-    let mut most = 0.0_f64;
-    let mut last_closed = None;
+    let (mut most, mut last_closed) = (0.0, None);
     let beside = gateway.probed(|| {
-        while crowd.iter().any(Option::is_some) && started.elapsed() < HEAD_TIME * 4 {
-            most = most.max(gateway.site.process.resident_bytes()?);
-            thread::sleep(Duration::from_secs(1));
-            for place in &mut crowd {
-                if place.as_mut().is_some_and(|stream| !trickles(stream)) {
-                    *place = None;
-                    last_closed = Some(started.elapsed());
-                }
-            }
-        }
+        (most, last_closed) = trickle(gateway, &mut crowd, started)?;
         Ok(())
     })?;
     let last =

@@ -96,7 +96,7 @@ fn problem(denial: &Denial, request_id: &str) -> Vec<u8> {
         detail: &denial.detail(),
         code,
         request_id,
-        hint: denial.hint().as_deref(),
+        hint: denial.hint(),
     })
 }
 
@@ -115,7 +115,7 @@ fn openai(denial: &Denial, request_id: &str) -> Vec<u8> {
             param: (),
             code: denial.outcome().as_str(),
             request_id,
-            hint: denial.hint().as_deref(),
+            hint: denial.hint(),
         },
     })
 }
