@@ -149,7 +149,7 @@ impl Predecessors {
                 added(&merge(&moved)?);
                 merged.extend(moved.iter().map(|one| (one.generation, one.count)));
             }
-            if is_final && whole && removed(file.path()) {
+            if is_final && whole && is_over(file) {
                 self.list.remove(at);
             } else {
                 at += 1;
@@ -160,7 +160,7 @@ impl Predecessors {
 }
 
 /// Looks at each counter of a quota whose window is not over.
-fn quotas(file: &mut Foreign, now: Timestamp, mut each: impl FnMut(&Reading)) {
+fn quotas(file: &Foreign, now: Timestamp, mut each: impl FnMut(&Reading)) {
     let read = file.readings(|reading| {
         if reading.key.kind.0 >= quota::FIRST_QUOTA_KIND && still_open(&reading.key, now) {
             each(reading);
@@ -176,6 +176,23 @@ fn note(file: &Foreign, read: &io::Result<()>) -> bool {
         tracing::warn!(%path, %error, "an earlier process's usage file cannot be read");
     }
     read.is_ok()
+}
+
+/// Lets go of a file whose counts, as far as it goes, are all in the store.
+fn is_over(file: &Foreign) -> bool {
+    let Some(fault) = file.fault() else { return removed(file.path()) };
+    let path = file.path().display();
+    match file.set_aside(fault) {
+        Ok(aside) => {
+            let aside = aside.display();
+            tracing::error!(%path, %fault, %aside, "an earlier process's usage file was damaged meanwhile and is set aside");
+            true
+        }
+        Err(error) => {
+            tracing::error!(%path, %error, "an earlier process's usage file is damaged");
+            false
+        }
+    }
 }
 
 /// Removes a file whose counts are all in the store, for good before anything is forgotten of it.
