@@ -43,7 +43,7 @@ use crate::usage::slab::Slab;
 use reload::Reloader;
 use signals::{Early, Ended, Hearing};
 pub use start::{build, build_from, build_with_clock};
-use upgrade::{Offer, State};
+use upgrade::Offer;
 
 /// What the usage file is called beside the store.
 const USAGE_SUFFIX: &str = "usage";
@@ -233,14 +233,7 @@ impl App {
     /// The last merge failed; what it held stays in the usage file for the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         let offer = Arc::clone(&self.offer);
-        // Whoever is being handed over to has been, or has failed.
-        let mut state = offer.state.lock();
-        let is_ours = *state == State::Serves;
-        if is_ours {
-            *state = State::Stops;
-            offer.withdraw();
-        }
-        drop(state);
+        let is_ours = offer.end();
         let ledger = Arc::clone(&self.core.ledger);
         offer.stop.send_replace(true);
         let (reloader, began) = self.finish();

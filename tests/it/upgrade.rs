@@ -6,6 +6,7 @@ mod faults;
 mod following;
 mod load;
 mod order;
+mod stopping;
 
 use std::fs;
 use std::io::{Read, Write};
