@@ -40,6 +40,7 @@ use crate::usage::ledger::Ledger;
 use crate::usage::predecessor::Predecessors;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
+use notify::{Notify, State as Told};
 use reload::Reloader;
 use signals::{Early, Ended, Hearing};
 pub use start::{build, build_from, build_with_clock};
@@ -234,6 +235,10 @@ impl App {
     pub fn stop(self) -> anyhow::Result<()> {
         let offer = Arc::clone(&self.offer);
         let is_ours = offer.end();
+        if is_ours {
+            // Not where another process serves: the manager would take that one for stopping.
+            Notify::new().tell(Told::Stopping);
+        }
         let ledger = Arc::clone(&self.core.ledger);
         offer.stop.send_replace(true);
         let (reloader, began) = self.finish();

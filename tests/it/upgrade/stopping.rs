@@ -10,7 +10,9 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{END, World, upgrading};
-use crate::support::{Client, Server, Stopwatch, Wire, eventually, get, within};
+use crate::support::{
+    Client, Fixture, Manager, Process, Server, Stopwatch, Wire, config_file, eventually, get, serve, within,
+};
 
 /// A stop is to be over in this time, on a machine that is busy too: a new process would be waited for for longer.
 const SOON: Duration = Duration::from_secs(8);
@@ -71,4 +73,26 @@ fn a_stop_does_not_wait_for_a_new_process_that_has_the_store_and_hangs() {
         true
     });
     assert!(caught, "none hung while it had the store");
+}
+
+/// The manager takes for stopping the process that it knows as the main one, whoever says it.
+#[test]
+fn only_the_process_that_serves_says_that_it_stops() {
+    let fixture = Fixture::with("[[routes]]\npath = \"/v1\"\nupstream = \"api\"\n");
+    let (config, manager) = (config_file(&fixture), Manager::beside(&fixture));
+    let mut old = Process::start(manager.starts(&mut serve(&config))).serving();
+    assert!(manager.told().contains("\nREADY=1\n"));
+    let (_, secret) = old.admin.key(&json!({}));
+    let mut running = Wire::open(old.address);
+    running.send(get("/v1/slow/1000", &secret));
+    eventually("it runs", || fixture.upstream.count() == 1);
+    let mut new = Process::start(manager.starts(serve(&config).arg("--upgrade"))).serving();
+    let told = [manager.told(), manager.told()];
+    assert!(told.iter().all(|told| told.starts_with("MAINPID=")), "{told:?}");
+    old.process.signal(Signal::TERM);
+    assert!(running.head().starts_with("HTTP/1.1 200"), "what runs is finished");
+    assert_eq!(old.process.wait(END).code(), Some(0));
+    new.process.signal(Signal::TERM);
+    assert_eq!(new.process.wait(END).code(), Some(0));
+    assert!(manager.told().starts_with("STOPPING=1\n"));
 }
