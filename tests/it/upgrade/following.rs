@@ -91,6 +91,27 @@ fn an_old_process_that_hangs_cannot_hold_up_a_change_nor_answer_against_it() {
     eventually("what it counted is merged", || world.usage(&id) == 1 && world.usage_files() == 1);
 }
 
+#[test]
+fn several_that_hang_are_waited_for_at_once() {
+    let mut world = World::new();
+    let (id, secret) = world.admin().key(&json!({}));
+    let mut old: Vec<_> = (0..6)
+        .map(|_| {
+            let client = kept(&world, &secret);
+            let old = world.upgrade();
+            old.process.signal(Signal::STOP);
+            (old, client)
+        })
+        .collect();
+    let watch = Stopwatch::start();
+    world.change(&id, "revoke", &json!({}));
+    assert!(watch.elapsed() < SOON * 4, "{:?}", watch.elapsed());
+    for (old, client) in &mut old {
+        assert!(client.try_get("/v1/x", &secret).is_err(), "it is dead");
+        assert_eq!(old.process.wait(END).code(), None);
+    }
+}
+
 /// Ends a process that is no child of this one.
 struct Stray(Pid);
 
