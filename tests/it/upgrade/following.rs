@@ -112,6 +112,20 @@ fn several_that_hang_are_waited_for_at_once() {
     }
 }
 
+/// Of a key's secrets the last 16 are remembered; one that leaked must not live on as one that is not.
+#[test]
+fn a_secret_that_a_rotation_makes_forgotten_ends_in_the_old_process_too() {
+    let mut world = World::new();
+    let (id, first) = world.admin().key(&json!({}));
+    (0..15).for_each(|_| world.change(&id, "rotate", &json!({"grace": "1h"})));
+    let mut client = kept(&world, &first);
+    let old = world.upgrade();
+    world.change(&id, "rotate", &json!({}));
+    assert_eq!(code(&mut client, &first), "invalid_key");
+    assert_eq!(code(&mut Client::new(world.server.address), &first), "invalid_key");
+    ends(old);
+}
+
 /// Ends a process that is no child of this one.
 struct Stray(Pid);
 
