@@ -4,6 +4,7 @@ mod admin;
 mod client;
 #[cfg(feature = "otlp")]
 mod collector;
+mod crowd;
 mod dns;
 mod gateway;
 mod grpc;
@@ -21,6 +22,7 @@ pub use admin::{Admin, PERMISSIONS};
 pub use client::Client;
 #[cfg(feature = "otlp")]
 pub use collector::{Collector, Mood, Told};
+pub use crowd::{Crowd, rounds};
 pub use dns::{Known, NameServer};
 pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
 pub use grpc::GrpcUpstream;
