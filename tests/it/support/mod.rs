@@ -26,7 +26,7 @@ pub use crowd::{Crowd, rounds};
 pub use dns::{Known, NameServer};
 pub use gateway::{Fixture, Gateway, TOKEN, parse_with};
 pub use grpc::GrpcUpstream;
-pub use h2::{Frames, H2, block, frame, whole};
+pub use h2::{Frames, H2, H2Answer, block, frame, whole};
 pub use manager::Manager;
 pub use process::{Process, START, Server, config_file, serve};
 pub use raw::{Answer, read_answer, send};
