@@ -132,9 +132,7 @@ impl Judge {
                 None => Ok(Passage::Public),
             };
         }
-        let text = credential::find(policy, request.headers, request.query)?;
-        let presented = credential::present(&text)?;
-        let found = self.known(presented)?;
+        let found = self.identify(request)?;
         let refuse = |denial, standings| Refusal { denial, found: Some(found.clone()), standings };
         let grant = if found.entry.rights.rates.is_empty() { found.entry.rights.grant() } else { None };
         let shared = found.entry.owner.as_ref().and_then(|owner| owner.rates());
@@ -152,6 +150,16 @@ impl Judge {
     /// What a key's newest secret leads to.
     pub fn newest_of(&self, key: &Key) -> Option<Found> {
         self.snapshot.newest_of(key)
+    }
+
+    /// Why a request cannot be any key's, where its route wants one. It is refused with that before anything is charged.
+    pub fn stranger(&self, request: &Request<'_>) -> Option<Denial> {
+        if request.policy.access == Access::Public { None } else { self.identify(request).err() }
+    }
+
+    fn identify(&self, request: &Request<'_>) -> Result<Found, Denial> {
+        let text = credential::find(request.policy, request.headers, request.query)?;
+        self.known(credential::present(&text)?)
     }
 
     fn known(&self, presented: Presented<'_>) -> Result<Found, Denial> {

@@ -25,6 +25,7 @@ pub mod reply;
 pub mod request;
 pub mod routing;
 pub mod socket;
+mod stranger;
 mod trace;
 pub mod upstream;
 
@@ -40,7 +41,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admission::denial::Denial;
-use crate::admission::{self, Judge, Moment, Passage, Refusal};
+use crate::admission::{Judge, Moment, Passage, Refusal};
 use crate::clock::Clock;
 use crate::config::{ErrorFormat, Protocol};
 use crate::limit::Standing;
@@ -48,13 +49,13 @@ use crate::lines::Lines;
 use crate::metrics::bounds::Bound;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::outcome::Outcome;
-use crate::request_id;
 use crate::routes::target::CheckedTarget;
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use answer::{ends_with_head, write_reply};
 use context::Context;
 use forward::{Origin, Trust};
+use reply::Reply;
 use routing::Routing;
 use upstream::Traffic;
 
@@ -79,6 +80,27 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
 }
 
+impl Gateway {
+    /// The answer to a denied request, which is counted before its client can see it.
+    fn refusal(
+        &self,
+        head: &RequestHeader,
+        ctx: &mut Context,
+        denial: &Denial,
+        standings: &[Standing],
+    ) -> Reply {
+        bounds::count(&self.metrics, denial);
+        let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
+        let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
+        reply.headers.extend(ctx.retirement_headers());
+        reply.headers.extend(cors::fields_of(&head.headers, ctx));
+        let reply = grpc::readable(reply, denial, &head.headers, head.version);
+        ctx.ends(denial.outcome(), reply.status);
+        ctx.settle();
+        reply
+    }
+}
+
 /// Our own error inside Pingora: the body grew over its limit while it was forwarded.
 const BODY_TOO_LARGE: ErrorType = ErrorType::new("BodyTooLarge");
 
@@ -93,24 +115,13 @@ impl KeyedProxy {
         let bad = |detail: &'static str| Denial::BadRequest(detail.into());
         let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
         ctx.note_path(target.path());
-        let routing = self.0.routing.load();
-        let route = request::route(&routing, &head.headers, &target, &head.method)?;
+        let found = self.0.routing.load().find(head, &target, request::peer(session))?;
+        ctx.note_route(&found);
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };
-        let route = ctx.route.insert(route);
-        let address =
-            request::client_address(request::peer(session), &head.headers, &routing.trusted_proxies);
-        ctx.address = Some(address);
-        let asked = admission::Request {
-            policy: &route.policy,
-            headers: &head.headers,
-            query: target.query(),
-            address,
-            declared_body: request::declared_body(&head.headers),
-        };
-        self.0.judge.admit(&asked, now)
+        self.0.judge.admit(&found.asked(&head.headers, &target), now)
     }
 
-    /// Answers a denied request and counts it before the client can see the answer.
+    /// Answers a denied request.
     async fn deny(
         &self,
         session: &mut Session,
@@ -118,15 +129,7 @@ impl KeyedProxy {
         denial: &Denial,
         standings: &[Standing],
     ) -> Result<()> {
-        bounds::count(&self.0.metrics, denial);
-        let format = ctx.route.as_ref().map_or(ErrorFormat::Problem, |route| route.error_format);
-        let mut reply = reply::denied(denial, format, &ctx.request_id, standings);
-        reply.headers.extend(ctx.retirement_headers());
-        reply.headers.extend(cors::fields_of(session, ctx));
-        let head = session.req_header();
-        let reply = grpc::readable(reply, denial, &head.headers, head.version);
-        ctx.ends(denial.outcome(), reply.status);
-        ctx.settle();
+        let reply = self.0.refusal(session.req_header(), ctx, denial, standings);
         write_reply(session, reply).await
     }
 
@@ -146,11 +149,7 @@ impl ProxyHttp for KeyedProxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let head = session.req_header();
-        ctx.line.0 = head.method.clone();
-        let given = request_id::given(&head.headers).map(str::to_owned);
-        ctx.request_id = given.unwrap_or_else(|| request_id::new(ctx.received));
-        ctx.joins_trace(head, request::scheme(session));
+        ctx.begins(session.req_header(), request::scheme(session));
         if let Some(reply) = self.preflight(session, ctx) {
             ctx.ends(Outcome::Allowed, reply.status);
             ctx.settle();
@@ -255,6 +254,7 @@ impl ProxyHttp for KeyedProxy {
         }
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
             session.set_read_timeout(Some(route.upstream.config.websocket_idle));
+            session.set_write_timeout(Some(route.upstream.config.websocket_idle));
         }
         ctx.try_answers(response.status);
         forward::clean_answer(response);
@@ -338,6 +338,8 @@ impl ProxyHttp for KeyedProxy {
         let idle = bounds::is_idle_tunnel(session, error);
         if idle {
             self.0.metrics.bounds.hit(Bound::WebsocketIdle);
+        } else if bounds::takes_nothing(error) {
+            self.0.metrics.bounds.hit(Bound::IdleTimeout);
         }
         let denial = if idle { None } else { failure::denial_of(error, ctx) };
         if let (Some(denial), Some(route)) = (&denial, &ctx.route)

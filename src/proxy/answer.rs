@@ -12,9 +12,12 @@ use super::grpc;
 use super::reply::Reply;
 use crate::admission::denial::Connection;
 
+/// `Date`, `Connection` and `Keep-Alive`: with room for them the head does not have to grow.
+const ADDED_BY_PINGORA: usize = 3;
+
 /// Writes an answer of our own.
 pub(super) async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + ADDED_BY_PINGORA))?;
     for (name, value) in reply.headers {
         head.append_header(name, value)?;
     }

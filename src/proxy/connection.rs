@@ -21,7 +21,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::addresses::Addresses;
 use super::bounds::Bounds;
@@ -32,6 +32,7 @@ use super::listener::Ending;
 use super::pace::measured;
 use super::places::Places;
 use super::reply::Reply;
+use super::stranger::{Acquaintance, Reception};
 use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
@@ -127,14 +128,17 @@ impl Connections {
         let mut settings = None;
         let mut turn = Turn::First(began);
         let mut served = 0;
+        let mut acquaintance = Acquaintance::Stranger;
         // The next request, where it came together with one that has no body.
         let mut ahead = BytesMut::new();
         let mut bounds = self.bounds();
+        // One timer for all its waits: setting it on is cheaper than another.
+        let mut idle = pin!(sleep(bounds.idle_timeout));
         loop {
             let incoming = tokio::select! {
                 biased;
                 _ = &mut stop => return,
-                incoming = self.read_head(&mut stream, turn, &mut ahead, &mut bounds) => incoming,
+                incoming = self.read_head(&mut stream, turn, &mut ahead, &mut bounds, idle.as_mut()) => incoming,
             };
             turn = Turn::Later;
             let (head, framing) = match incoming {
@@ -153,13 +157,22 @@ impl Connections {
                 Incoming::Refused(denial) => return self.refuse(stream, peer, &denial).await,
             };
             let _running = Running::new(&self.running);
+            served += 1;
+            let last = bounds.requests.is_some_and(|most| served >= most.get());
+            if acquaintance == Acquaintance::Stranger && !last && !*told.borrow() {
+                match self.receive(&mut stream, &head, framing, peer, &bounds).await {
+                    Reception::Welcome => acquaintance = Acquaintance::Known,
+                    Reception::TurnedAway => continue,
+                    Reception::Gone => return,
+                }
+            }
             let mut session = ServerSession::new_http1(stream);
             session.set_keepalive(Some(bounds.idle_timeout.as_secs().max(1)));
+            session.set_write_timeout(Some(bounds.idle_timeout));
             if let Some(settings) = settings.take() {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
-            served += 1;
-            if bounds.requests.is_some_and(|most| served >= most.get()) {
+            if last {
                 self.hit(Bound::RequestsPerConnection);
                 session.set_keepalive_reuses_remaining(Some(0));
             }
@@ -186,19 +199,15 @@ impl Connections {
         turn: Turn,
         ahead: &mut BytesMut,
         bounds: &mut Bounds,
+        mut idle: Pin<&mut Sleep>,
     ) -> Incoming {
         let mut buffer = mem::take(ahead);
-        match turn {
-            Turn::First(_) => {}
-            Turn::Later if !buffer.is_empty() => *bounds = self.bounds(),
-            Turn::Later => match timeout(bounds.idle_timeout, read_some(stream, &mut buffer)).await {
-                Ok(Ok(1..)) => *bounds = self.bounds(),
-                Ok(_) => return Incoming::Nothing,
-                Err(_) => {
-                    self.hit(Bound::IdleTimeout);
-                    return Incoming::Nothing;
-                }
-            },
+        if turn == Turn::Later {
+            idle.as_mut().reset(Instant::now() + bounds.idle_timeout);
+            if buffer.is_empty() && !self.wakes(stream, &mut buffer, idle).await {
+                return Incoming::Nothing;
+            }
+            *bounds = self.bounds();
         }
         let left = match turn {
             Turn::First(began) => bounds.head_timeout.saturating_sub(began.elapsed()),
@@ -214,6 +223,18 @@ impl Connections {
                 Incoming::Nothing
             }
             Err(_) => Incoming::Refused(Denial::RequestTimeout),
+        }
+    }
+
+    /// Waits for the next request's first bytes, until the connection has been idle for long enough.
+    async fn wakes(&self, stream: &mut Stream, buffer: &mut BytesMut, idle: Pin<&mut Sleep>) -> bool {
+        tokio::select! {
+            biased;
+            read = read_some(stream, buffer) => matches!(read, Ok(1..)),
+            () = idle => {
+                self.hit(Bound::IdleTimeout);
+                false
+            }
         }
     }
 

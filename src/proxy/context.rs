@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::StatusCode;
+use pingora::http::RequestHeader;
 
 use super::bounds::BodyBounds;
 use super::reply::Field;
+use super::request::RouteFound;
 use super::routing::Route;
 use super::trace::Part;
 use super::upstream::{Chosen, Line, Place};
@@ -20,6 +22,7 @@ use crate::key::redact::redacted;
 use crate::lines::Hold;
 use crate::metrics::NO_ROUTE;
 use crate::outcome::Outcome;
+use crate::request_id;
 use crate::snapshot::Found;
 use crate::traces::Traces;
 use crate::traces::context::TraceId;
@@ -118,6 +121,20 @@ impl Context {
             settled: Settled::No,
             cut: None,
         }
+    }
+
+    /// Notes what its head says of it, and gives it an ID.
+    pub fn begins(&mut self, head: &RequestHeader, scheme: &'static str) {
+        self.line.0 = head.method.clone();
+        let given = request_id::given(&head.headers).map(str::to_owned);
+        self.request_id = given.unwrap_or_else(|| request_id::new(self.received));
+        self.joins_trace(head, scheme);
+    }
+
+    /// Notes its route, and whose it is.
+    pub fn note_route(&mut self, found: &RouteFound) {
+        self.route = Some(Arc::clone(&found.route));
+        self.address = Some(found.address);
     }
 
     /// Notes its path for the log and its trace, if there is one.

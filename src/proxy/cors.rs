@@ -53,9 +53,9 @@ impl KeyedProxy {
 }
 
 /// What an answer of our own says, where its route has `cors`.
-pub(super) fn fields_of(session: &Session, ctx: &Context) -> Vec<Field> {
+pub(super) fn fields_of(headers: &HeaderMap, ctx: &Context) -> Vec<Field> {
     let cors = ctx.route.as_ref().and_then(|route| route.cors.as_ref());
-    cors.map_or_else(Vec::new, |cors| answer_fields(cors, &session.req_header().headers))
+    cors.map_or_else(Vec::new, |cors| answer_fields(cors, headers))
 }
 
 /// Puts the route's word in place of the upstream's.

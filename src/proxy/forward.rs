@@ -162,7 +162,7 @@ fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&[u8]) -> bool) {
 /// The connection's own facts; a trusted proxy's facts are kept and added to.
 fn set_forwarded(headers: &mut HeaderMap, origin: Origin) {
     let host = headers.get(HOST).cloned();
-    let peer = origin.peer.to_canonical().to_string();
+    let peer = address_text(origin.peer.to_canonical());
     let before = match origin.trust {
         Trust::Proxy => joined(headers, &FORWARDED_FOR),
         Trust::Client => None,
@@ -186,6 +186,19 @@ fn set_forwarded(headers: &mut HeaderMap, origin: Origin) {
     {
         headers.insert(FORWARDED_HOST, host);
     }
+}
+
+/// An address as text. `Display` pads, and is some ten times as long about the four numbers.
+fn address_text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
 }
 
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

@@ -1,8 +1,11 @@
 //! Denial → HTTP answer: RFC 9457 problem, or the shape that OpenAI's clients expect.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
-use serde_json::json;
+use pingora::protocols::http::date::get_cached_date;
+use serde::Serialize;
 
 use crate::admission::denial::{Connection, Denial};
 use crate::clock::Timestamp;
@@ -24,6 +27,9 @@ pub struct Reply {
     /// What becomes of the connection.
     pub connection: Connection,
 }
+
+/// What the body of most denials fits into, and the head.
+const USUAL_BYTES: usize = 384;
 
 /// The ID that a log line and an answer share.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,22 +57,50 @@ pub fn denied(denial: &Denial, format: ErrorFormat, request_id: &str, standings:
     Reply { status, headers, body: body.into(), connection: denial.connection() }
 }
 
-fn problem(denial: &Denial, request_id: &str) -> String {
-    let mut body = json!({
-        "type": format!("urn:portcullis:problem:{}", denial.outcome().as_str()),
-        "title": denial.title(),
-        "status": denial.status().as_u16(),
-        "detail": denial.detail(),
-        "code": denial.outcome().as_str(),
-        "request_id": request_id,
-    });
-    if let Some(hint) = denial.hint() {
-        body["hint"] = hint.into();
-    }
-    body.to_string()
+/// RFC 9457's members, and ours: `code`, `request_id` and perhaps a `hint`.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: fmt::Arguments<'a>,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
 }
 
-fn openai(denial: &Denial, request_id: &str) -> String {
+/// What a client of OpenAI's looks for, with our `request_id` and perhaps a `hint`.
+#[derive(Serialize)]
+struct OpenAiError<'a> {
+    message: fmt::Arguments<'a>,
+    r#type: &'a str,
+    param: (),
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OpenAi<'a> {
+    error: OpenAiError<'a>,
+}
+
+fn problem(denial: &Denial, request_id: &str) -> Vec<u8> {
+    let code = denial.outcome().as_str();
+    json(&Problem {
+        r#type: format_args!("urn:portcullis:problem:{code}"),
+        title: denial.title(),
+        status: denial.status().as_u16(),
+        detail: &denial.detail(),
+        code,
+        request_id,
+        hint: denial.hint().as_deref(),
+    })
+}
+
+fn openai(denial: &Denial, request_id: &str) -> Vec<u8> {
     let kind = match denial.status() {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::FORBIDDEN => "permission_error",
@@ -74,17 +108,24 @@ fn openai(denial: &Denial, request_id: &str) -> String {
         status if status.is_server_error() => "server_error",
         _ => "invalid_request_error",
     };
-    let mut error = json!({
-        "message": format!("{}: {}", denial.title(), denial.detail()),
-        "type": kind,
-        "param": null,
-        "code": denial.outcome().as_str(),
-        "request_id": request_id,
-    });
-    if let Some(hint) = denial.hint() {
-        error["hint"] = hint.into();
-    }
-    json!({ "error": error }).to_string()
+    json(&OpenAi {
+        error: OpenAiError {
+            message: format_args!("{}: {}", denial.title(), denial.detail()),
+            r#type: kind,
+            param: (),
+            code: denial.outcome().as_str(),
+            request_id,
+            hint: denial.hint().as_deref(),
+        },
+    })
+}
+
+/// Writes a body straight to its bytes: a flood of refusals is when this has to be cheap.
+fn json(body: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(USUAL_BYTES);
+    // Text and numbers can always be written, and a vector takes them.
+    let _ = serde_json::to_writer(&mut out, body);
+    out
 }
 
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10); none without limits.
@@ -120,17 +161,25 @@ pub fn retirement_headers(at: Timestamp, until: Timestamp) -> Vec<Field> {
 }
 
 impl Reply {
-    /// The whole answer as HTTP/1.1 bytes, for connections that have no request to answer.
+    /// The whole answer as HTTP/1.1 bytes, for what Pingora has no part in.
     pub fn to_http1(&self) -> Vec<u8> {
+        let connection = match self.connection {
+            Connection::Keep => "keep-alive",
+            Connection::Close => "close",
+        };
+        let date = get_cached_date();
+        let ours = [("Date", &date), ("Connection", &HeaderValue::from_static(connection))];
+        let mut out = Vec::with_capacity(USUAL_BYTES + self.body.len());
         let reason = self.status.canonical_reason().unwrap_or_default();
-        let mut out = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
-        for (name, value) in &self.headers {
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
+        for part in ["HTTP/1.1 ", self.status.as_str(), " ", reason, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
         }
-        out.extend_from_slice(b"connection: close\r\n\r\n");
+        for (name, value) in self.headers.iter().map(|(name, value)| (*name, value)).chain(ours) {
+            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.body);
         out
     }

@@ -10,6 +10,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::routing::{Route, Routing};
+use crate::admission;
 use crate::admission::denial::Denial;
 use crate::routes::NoRoute;
 use crate::routes::target::CheckedTarget;
@@ -81,6 +82,44 @@ pub fn route(
         ),
     })?;
     routing.routes.get(index).map(Arc::clone).ok_or(Denial::NoRoute)
+}
+
+/// Where a request belongs.
+#[derive(Debug)]
+pub struct RouteFound {
+    /// Its route.
+    pub route: Arc<Route>,
+    /// Its client's address.
+    pub address: IpAddr,
+}
+
+impl RouteFound {
+    /// What is judged.
+    pub fn asked<'a>(&'a self, headers: &'a HeaderMap, target: &CheckedTarget<'a>) -> admission::Request<'a> {
+        admission::Request {
+            policy: &self.route.policy,
+            headers,
+            query: target.query(),
+            address: self.address,
+            declared_body: declared_body(headers),
+        }
+    }
+}
+
+impl Routing {
+    /// Where a request belongs that comes from this `peer`.
+    ///
+    /// # Errors
+    /// There is no route, not for its method, or not for sure.
+    pub fn find(
+        &self,
+        head: &RequestHeader,
+        target: &CheckedTarget<'_>,
+        peer: IpAddr,
+    ) -> Result<RouteFound, Denial> {
+        let route = route(self, &head.headers, target, &head.method)?;
+        Ok(RouteFound { route, address: client_address(peer, &head.headers, &self.trusted_proxies) })
+    }
 }
 
 /// The length that the head says of the body.

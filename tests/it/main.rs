@@ -49,6 +49,7 @@ mod schema;
 mod smoke;
 mod sockets;
 mod storm;
+mod strangers;
 mod streaming;
 mod targets;
 mod tls;

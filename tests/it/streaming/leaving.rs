@@ -58,6 +58,25 @@ fn the_upstream_notices_that_the_client_has_left() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_the_upstream_with_it() {
+    let config = format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\nidle_timeout = \"1s\"\n{PLAIN}");
+    let world = World::new(&config);
+    let edit = json!({"max_concurrent": 1});
+    assert_eq!(world.gateway.admin.patch(&format!("/api/v1/keys/{}", world.id), &edit).status, 200);
+    let mut wire = Wire::open(world.gateway.address);
+    wire.send(get("/v1/bytes/50000000", &world.secret));
+    wire.head();
+    // It stays, and reads no more: its place is free all the same, and the connection over.
+    eventually("its place is free", || {
+        Wire::open(world.gateway.address).ask(get("/v1/x", &world.secret)).status == 200
+    });
+    let answer = world.gateway.admin.call("GET", "/metrics", &[], "");
+    let metrics = String::from_utf8(answer.body).unwrap();
+    assert!(metrics.contains(r#"portcullis_bounds_hit_total{bound="idle_timeout"} 1"#), "{metrics}");
+    assert!(wire.rest().len() < 50_000_000);
+}
+
+#[test]
 fn a_stop_counts_what_it_cuts_off() {
     let config = format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\nshutdown_grace = \"100ms\"\n{PLAIN}");
     let World { fixture, gateway, id, secret } = World::new(&config);

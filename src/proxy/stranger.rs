@@ -1,0 +1,137 @@
+//! Refuses a stranger where its request was read.
+//!
+//! A request without a key needs little of what Pingora does for one that is forwarded. So on a connection that has shown
+//! no key yet, it is answered here, for half the cost: a flood of guesses takes less from those who have keys. The rules
+//! and the answer are those of every refusal; what asks for more than an answer is left to Pingora.
+
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{CONNECTION, EXPECT, UPGRADE};
+use http::{HeaderName, HeaderValue, Method};
+use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
+use pingora::time::timeout;
+use tokio::io::AsyncWriteExt;
+
+use super::bounds::Bounds;
+use super::connection::Connections;
+use super::context::Context;
+use super::reply::Reply;
+use crate::head::{Framing, MAX_FIELDS};
+use crate::routes::target::CheckedTarget;
+
+/// How a connection is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Acquaintance {
+    /// It has shown no key.
+    Stranger,
+    /// It has, or did not need one.
+    Known,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reception {
+    /// Pingora is to have it.
+    Welcome,
+    /// It was answered, and the connection may bring another.
+    TurnedAway,
+    /// Its client is gone.
+    Gone,
+}
+
+impl Connections {
+    /// Answers the request with this head where it has no key, and its route wants one.
+    pub(super) async fn receive(
+        &self,
+        stream: &mut Stream,
+        head: &[u8],
+        framing: Framing,
+        peer: SocketAddr,
+        bounds: &Bounds,
+    ) -> Reception {
+        let scheme = if stream.get_ssl_digest().is_some() { "https" } else { "http" };
+        let refusal = if framing == Framing::None { self.turn_away(head, peer, scheme) } else { None };
+        let Some(reply) = refusal else { return Reception::Welcome };
+        let answer = reply.to_http1();
+        let written = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        };
+        match timeout(bounds.idle_timeout, written).await {
+            Ok(Ok(())) => Reception::TurnedAway,
+            _ => Reception::Gone,
+        }
+    }
+
+    /// The refusal of a request without a key, which is counted then.
+    fn turn_away(&self, head: &[u8], peer: SocketAddr, scheme: &'static str) -> Option<Reply> {
+        let gateway = &self.gateway;
+        let (head, target) = plain(head)?;
+        let target = CheckedTarget::parse(target).ok()?;
+        let found = gateway.routing.load().find(&head, &target, peer.ip()).ok()?;
+        let denial = gateway.judge.stranger(&found.asked(&head.headers, &target))?;
+        let mut ctx = Context::new(Arc::clone(gateway));
+        ctx.begins(&head, scheme);
+        ctx.note_path(target.path());
+        ctx.note_route(&found);
+        Some(gateway.refusal(&head, &mut ctx, &denial, &[]))
+    }
+}
+
+/// The request and its target, where nothing in it asks for more than an answer with a body.
+fn plain(head: &[u8]) -> Option<(RequestHeader, &[u8])> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut read = httparse::Request::new(&mut []);
+    let whole = read.parse_with_uninit_headers(head, &mut fields).ok()?.is_complete();
+    let method = Method::from_bytes(read.method?.as_bytes()).ok()?;
+    if !whole || read.version != Some(1) || matches!(method, Method::HEAD | Method::OPTIONS) {
+        return None;
+    }
+    let target = read.path?;
+    let mut request = http::Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = target.parse().ok()?;
+    request.headers_mut().reserve(read.headers.len());
+    for field in &*read.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        if [CONNECTION, EXPECT, UPGRADE].contains(&name) {
+            return None;
+        }
+        request.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    Some((request.into_parts().0.into(), target.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_asks_for_more_than_an_answer_is_left_to_pingora() {
+        let is_plain = |head: &str| plain(head.as_bytes()).is_some();
+        let with = |line: &str, fields: &str| format!("{line}\r\nhost: a\r\n{fields}\r\n");
+        assert!(is_plain(&with("GET /v1/x?a=%20&b=` HTTP/1.1", "")));
+        assert!(is_plain(&with("DELETE //x HTTP/1.1", "authorization: Bearer \u{e9}\r\n")));
+        for line in ["HEAD / HTTP/1.1", "OPTIONS / HTTP/1.1", "GET / HTTP/1.0"] {
+            assert!(!is_plain(&with(line, "")), "{line}");
+        }
+        for field in ["connection: close", "Expect: 100-continue", "UPGRADE: websocket"] {
+            assert!(!is_plain(&with("GET / HTTP/1.1", &format!("{field}\r\n"))), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_head_is_read_as_it_stands() {
+        let head = b"GET /a?b=%63 HTTP/1.1\r\nHost: a\r\nX-Two: 1\r\nx-two:  2 \r\n\r\n";
+        let (read, target) = plain(head).unwrap();
+        assert_eq!(
+            (read.method.as_str(), target, read.raw_path()),
+            ("GET", &b"/a?b=%63"[..], &b"/a?b=%63"[..])
+        );
+        let two: Vec<&[u8]> = read.headers.get_all("x-two").iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(two, [b"1", b"2"]);
+    }
+}
