@@ -40,10 +40,11 @@ use crate::usage::ledger::Ledger;
 use crate::usage::predecessor::Predecessors;
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
+use notify::{Notify, State as Told};
 use reload::Reloader;
 use signals::{Early, Ended, Hearing};
 pub use start::{build, build_from, build_with_clock};
-use upgrade::{Offer, State};
+use upgrade::Offer;
 
 /// What the usage file is called beside the store.
 const USAGE_SUFFIX: &str = "usage";
@@ -233,14 +234,11 @@ impl App {
     /// The last merge failed; what it held stays in the usage file for the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         let offer = Arc::clone(&self.offer);
-        // Whoever is being handed over to has been, or has failed.
-        let mut state = offer.state.lock();
-        let is_ours = *state == State::Serves;
+        let is_ours = offer.end();
         if is_ours {
-            *state = State::Stops;
-            offer.withdraw();
+            // Not where another process serves: the manager would take that one for stopping.
+            Notify::new().tell(Told::Stopping);
         }
-        drop(state);
         let ledger = Arc::clone(&self.core.ledger);
         offer.stop.send_replace(true);
         let (reloader, began) = self.finish();

@@ -138,6 +138,17 @@ impl Snapshot {
         }
     }
 
+    /// Applies a change of which only the key as it is now is known. A secret that is forgotten is looked for among all.
+    pub fn apply_over(&self, key: &Key, now: Monotonic) {
+        let before = key.versions.iter().find_map(|version| self.find(&version.digest));
+        self.apply(Some(key), Some(key), now);
+        let knows = |number: u32| key.versions.iter().any(|version| version.version == number);
+        if before.is_some_and(|found| !found.entry.versions().all(knows)) {
+            let has = |digest: &Digest| key.versions.iter().any(|version| version.digest == *digest);
+            self.by_digest.retain(|digest, found| found.entry.id != key.id || has(digest));
+        }
+    }
+
     /// Removes a deleted key whose secrets are not known: looks at every one.
     pub fn remove(&self, id: KeyId) {
         self.by_digest.retain(|_, found| {

@@ -101,7 +101,6 @@ pub(super) fn wait(app: &App, hearing: Hearing) -> anyhow::Result<Ended> {
             }
             SIGUSR2 => app.start_successor(),
             _ => {
-                manager.tell(State::Stopping);
                 tracing::info!("stopping: running requests are finished, no new ones are taken");
                 second_one_ends()?;
                 return Ok(Ended::BySignal);

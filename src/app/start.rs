@@ -157,6 +157,7 @@ fn new_offer(config: &Config, core: &Core, origin: Origin, followers: Arc<Follow
         stop: stops.stop,
         admin: stops.admin,
         state: Mutex::new(State::Serves),
+        ends: false.into(),
         started: Mutex::default(),
     }
 }

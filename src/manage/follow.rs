@@ -98,7 +98,7 @@ impl Manage {
         for write in writes {
             match write {
                 Write::PutKey(key) => {
-                    self.snapshot.apply(Some(&key), Some(&key), now);
+                    self.snapshot.apply_over(&key, now);
                     if key.revoked.is_some() {
                         cut(key.id);
                     }

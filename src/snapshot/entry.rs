@@ -71,6 +71,11 @@ impl Entry {
         Status::derive(self.is_revoked.then_some(now), expires, self.switch, now)
     }
 
+    /// The numbers of all its versions.
+    pub(super) fn versions(&self) -> impl Iterator<Item = u32> {
+        self.superseded.iter().map(|(number, _)| *number).chain([self.newest_version])
+    }
+
     /// How the version ends, if it was rotated away.
     pub fn superseded(&self, version: u32) -> Option<Superseded> {
         self.superseded.iter().find(|(number, _)| *number == version).map(|(_, end)| *end)

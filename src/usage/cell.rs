@@ -119,6 +119,15 @@ pub(in crate::usage) enum Update {
 }
 
 impl Cell {
+    /// A copy of one, from the bytes that a file has of it.
+    pub fn copied(bytes: &[u8; CELL_BYTES]) -> Self {
+        let [word, generation, high, low, tag, version, last_used, first_used] =
+            std::array::from_fn(|field| {
+                AtomicU64::new(u64::from_ne_bytes(std::array::from_fn(|byte| bytes[field * 8 + byte])))
+            });
+        Self { word, generation, high, low, tag, version, last_used, first_used }
+    }
+
     /// Makes a free cell the counter of `identity`, at 0. Only the thread that took it from the free list may.
     pub fn claim(&self, generation: u64, identity: &Identity, now: Timestamp) {
         let checksum = u64::from(identity.checksum(generation));
@@ -267,9 +276,7 @@ mod tests {
     use crate::key::KeyId;
 
     fn free_cell() -> Cell {
-        let [word, generation, high, low] = [const { AtomicU64::new(0) }; 4];
-        let [tag, version, last_used, first_used] = [const { AtomicU64::new(0) }; 4];
-        Cell { word, generation, high, low, tag, version, last_used, first_used }
+        Cell::copied(&[0; CELL_BYTES])
     }
 
     fn key(hour: u32) -> CellKey {

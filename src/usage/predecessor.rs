@@ -39,6 +39,8 @@ struct Predecessor {
     merged: HashMap<u64, u64>,
     /// What this process's quotas have of each generation; `None` before they have anything.
     taken: Option<HashMap<u64, u64>>,
+    /// Whether its process had ended before all of it was looked at the last time: then nothing is missed.
+    has_ended: bool,
 }
 
 impl Predecessors {
@@ -75,7 +77,12 @@ impl Predecessors {
             }
             match Foreign::open(&path, self.store) {
                 Ok((Some(file), _)) => {
-                    self.list.push(Predecessor { file, merged: HashMap::new(), taken: None });
+                    self.list.push(Predecessor {
+                        file,
+                        merged: HashMap::new(),
+                        taken: None,
+                        has_ended: false,
+                    });
                 }
                 Ok((None, Some(fault))) => {
                     let path = path.display();
@@ -110,11 +117,13 @@ impl Predecessors {
         }
     }
 
-    /// Takes into `slab` what they have charged to quotas since the last time.
+    /// Takes into `slab` what they have charged to quotas since the last time. To be followed by [`Self::merge`].
     pub(super) fn take_quotas(&mut self, slab: &Slab, now: Timestamp) {
-        for Predecessor { file, taken, .. } in &mut self.list {
+        for Predecessor { file, taken, has_ended, .. } in &mut self.list {
+            // Asked before it is read, for this and for the merge: what comes after the last look is never missed.
+            *has_ended = file.is_final();
             let Some(taken) = taken else { continue };
-            quotas(file, now, |reading| {
+            *has_ended &= quotas(file, now, |reading| {
                 let before = taken.insert(reading.generation, reading.count).unwrap_or(0);
                 // Counts have 48 bits.
                 let by = reading.count.cast_signed().wrapping_sub(before.cast_signed());
@@ -135,9 +144,7 @@ impl Predecessors {
         mut added: impl FnMut(&[Added]),
     ) -> Result<(), StoreError> {
         let mut at = 0;
-        while let Some(Predecessor { file, merged, .. }) = self.list.get_mut(at) {
-            // Asked before it is read: what comes after the last look is never missed.
-            let is_final = file.is_final();
+        while let Some(Predecessor { file, merged, has_ended, .. }) = self.list.get_mut(at) {
             let mut moved = Vec::new();
             let read = file.readings(|reading| {
                 if merged.get(&reading.generation) != Some(&reading.count) {
@@ -149,7 +156,7 @@ impl Predecessors {
                 added(&merge(&moved)?);
                 merged.extend(moved.iter().map(|one| (one.generation, one.count)));
             }
-            if is_final && whole && removed(file.path()) {
+            if *has_ended && whole && is_over(file) {
                 self.list.remove(at);
             } else {
                 at += 1;
@@ -159,14 +166,14 @@ impl Predecessors {
     }
 }
 
-/// Looks at each counter of a quota whose window is not over.
-fn quotas(file: &mut Foreign, now: Timestamp, mut each: impl FnMut(&Reading)) {
+/// Looks at each counter of a quota whose window is not over. Whether all of the file could be read.
+fn quotas(file: &Foreign, now: Timestamp, mut each: impl FnMut(&Reading)) -> bool {
     let read = file.readings(|reading| {
         if reading.key.kind.0 >= quota::FIRST_QUOTA_KIND && still_open(&reading.key, now) {
             each(reading);
         }
     });
-    note(file, &read);
+    note(file, &read)
 }
 
 /// Whether all of a file could be read.
@@ -176,6 +183,23 @@ fn note(file: &Foreign, read: &io::Result<()>) -> bool {
         tracing::warn!(%path, %error, "an earlier process's usage file cannot be read");
     }
     read.is_ok()
+}
+
+/// Lets go of a file whose counts, as far as it goes, are all in the store.
+fn is_over(file: &Foreign) -> bool {
+    let Some(fault) = file.fault() else { return removed(file.path()) };
+    let path = file.path().display();
+    match file.set_aside(fault) {
+        Ok(aside) => {
+            let aside = aside.display();
+            tracing::error!(%path, %fault, %aside, "an earlier process's usage file was damaged meanwhile and is set aside");
+            true
+        }
+        Err(error) => {
+            tracing::error!(%path, %error, "an earlier process's usage file is damaged");
+            false
+        }
+    }
 }
 
 /// Removes a file whose counts are all in the store, for good before anything is forgotten of it.
@@ -243,6 +267,42 @@ fn path_of(path: &Path, number: u32) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::KeyId;
+    use crate::key::quota::Window;
+    use crate::usage::cell::CellKey;
+    use crate::usage::slab::Charge;
+
+    /// A request that is charged after the look at the quotas, by a process that ends before the look at the rest.
+    #[test]
+    fn what_is_charged_between_two_looks_is_taken_the_next_time() {
+        const STORE: u128 = 7;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, now) = (folder.path().join("x.usage"), Timestamp::from_secs(1_800_000_000));
+        let hour = Window::Day.edges(now).start.hour();
+        let key = CellKey {
+            key: KeyId::from_u128(1),
+            version: 0,
+            hour,
+            route: 0,
+            kind: quota::kind_of(Window::Day),
+        };
+        let (old, _) = Slab::open(&path, STORE, 1).unwrap();
+        let at = old.find_or_claim(&key, now).unwrap();
+        assert_eq!(old.charge_up_to(at, &key, 9), Charge::Charged { used: 1 });
+        step_aside(&path).unwrap();
+        let (new, _) = Slab::open(&path, STORE, 2).unwrap();
+        let mut predecessors = Predecessors::beside(&path, STORE);
+        predecessors.inherit_quotas(&new, now);
+        predecessors.take_quotas(&new, now);
+        assert_eq!(old.charge_up_to(at, &key, 9), Charge::Charged { used: 2 });
+        drop(old);
+        predecessors.merge(|_| Ok(Vec::new()), |_| {}).unwrap();
+        assert!(!predecessors.is_empty(), "its file is not gone before all of it was seen");
+        predecessors.take_quotas(&new, now);
+        assert_eq!(new.used(new.find(&key).unwrap(), &key), Ok(2));
+        predecessors.merge(|_| Ok(Vec::new()), |_| {}).unwrap();
+        assert!(predecessors.is_empty() && numbered(&path).is_empty());
+    }
 
     #[test]
     fn a_file_that_comes_back_leaves_nothing_of_the_one_that_was_being_made() {

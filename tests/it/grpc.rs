@@ -3,10 +3,49 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
 use http::Method;
 use serde_json::json;
 
-use crate::support::{Authority, DeadPort, Fixture, GrpcUpstream, H2, block, eventually, send, whole};
+use crate::support::{
+    Authority, DeadPort, Fixture, Gateway, GrpcUpstream, H2, H2Answer, block, eventually, send, whole,
+};
+
+const ECHO: &str = "/pkg.Service/Echo";
+
+/// A gateway before an upstream that speaks gRPC, and a key for it.
+struct World {
+    gateway: Gateway,
+    upstream: GrpcUpstream,
+    id: String,
+    credential: String,
+    _fixture: Fixture,
+}
+
+impl World {
+    /// Whose upstream has these further settings.
+    fn new(more: &str) -> Self {
+        Self::bounded("", more)
+    }
+
+    /// Whose gateway has further settings too.
+    fn bounded(gateway: &str, more: &str) -> Self {
+        let upstream = GrpcUpstream::start();
+        let fixture = bounded(gateway, &upstream.address.to_string(), more);
+        let gateway = fixture.start();
+        let (id, secret) = gateway.admin.key(&json!({"name": "caller"}));
+        Self { gateway, upstream, id, credential: format!("Bearer {secret}"), _fixture: fixture }
+    }
+
+    async fn client(&self) -> H2 {
+        H2::connect(self.gateway.address).await
+    }
+
+    fn requests(&self) -> u64 {
+        self.gateway.admin.show(&self.id)["usage"]["requests"].as_u64().unwrap()
+    }
+}
 
 fn fixture(upstream: &str, more: &str) -> Fixture {
     bounded("", upstream, more)
@@ -33,20 +72,26 @@ fn call(credential: &str) -> [(&str, &str); 3] {
     [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", credential)]
 }
 
+/// A call whose messages are still to be sent.
+async fn begun(client: &mut H2, path: &str, credential: &str) -> (ResponseFuture, SendStream<Bytes>) {
+    client.begin(Method::POST, path, &call(credential), false).await.unwrap()
+}
+
+/// A unary call, and its whole answer.
+async fn called(client: &mut H2, path: &str, credential: &str, text: &str) -> H2Answer {
+    let (answer, mut sending) = begun(client, path, credential).await;
+    // A refused call may be over before its message is sent.
+    let _ = sending.send_data(message(text), true);
+    whole(answer.await.unwrap()).await.unwrap()
+}
+
 #[test]
 fn a_unary_call_has_its_answer_and_its_trailers() {
-    let upstream = GrpcUpstream::start();
-    let fixture = fixture(&upstream.address.to_string(), "");
-    let gateway = fixture.start();
-    let (id, secret) = gateway.admin.key(&json!({"name": "caller"}));
-    let credential = format!("Bearer {secret}");
+    let world = World::new("");
     block(async {
-        let mut client = H2::connect(gateway.address).await;
+        let mut client = world.client().await;
         for _ in 0..3 {
-            let (answer, mut sending) =
-                client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
-            sending.send_data(message("question"), true).unwrap();
-            let answer = whole(answer.await.unwrap()).await.unwrap();
+            let answer = called(&mut client, ECHO, &world.credential, "question").await;
             assert_eq!((answer.status, answer.body.as_slice()), (200, &message("question")[..]));
             assert_eq!(answer.header("content-type"), Some("application/grpc"));
             let trailers = answer.trailers.unwrap();
@@ -55,14 +100,14 @@ fn a_unary_call_has_its_answer_and_its_trailers() {
             // Whoever has the trailers finds the call counted.
         }
     });
-    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 3);
-    let head = upstream.heads().pop().unwrap();
+    assert_eq!(world.requests(), 3);
+    let head = world.upstream.heads().pop().unwrap();
     assert_eq!(head.headers()["te"], "trailers");
     assert_eq!(head.headers()["x-portcullis-key-name"], "caller");
     assert_eq!(head.headers().get("authorization"), None);
     assert_eq!(head.uri().authority().map(http::uri::Authority::as_str), Some("localhost"));
     assert_eq!(head.headers().get("host"), None);
-    assert_eq!(head.uri().path(), "/pkg.Service/Echo");
+    assert_eq!(head.uri().path(), ECHO);
 }
 
 #[test]
@@ -77,10 +122,7 @@ fn over_tls_an_upstream_is_asked_by_alpn() {
     let credential = format!("Bearer {secret}");
     block(async {
         let mut client = H2::connect(gateway.address).await;
-        let (answer, mut sending) =
-            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
-        sending.send_data(message("question"), true).unwrap();
-        let answer = whole(answer.await.unwrap()).await.unwrap();
+        let answer = called(&mut client, ECHO, &credential, "question").await;
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
     });
     let head = upstream.heads().pop().unwrap();
@@ -90,35 +132,23 @@ fn over_tls_an_upstream_is_asked_by_alpn() {
 
 #[test]
 fn health_checks_speak_http2_where_the_upstream_does() {
-    let upstream = GrpcUpstream::start();
     let more = "health = { path = \"/healthz\", interval = \"100ms\" }";
-    let fixture = fixture(&upstream.address.to_string(), more);
-    let gateway = fixture.start();
-    let (_, secret) = gateway.admin.key(&json!({}));
-    let credential = format!("Bearer {secret}");
-    let checked = || upstream.heads().iter().filter(|head| head.uri().path() == "/healthz").count();
+    let world = World::new(more);
+    let checked = || world.upstream.heads().iter().filter(|head| head.uri().path() == "/healthz").count();
     eventually("it is checked again and again", || checked() > 3);
     block(async {
-        let mut client = H2::connect(gateway.address).await;
-        let (answer, mut sending) =
-            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
-        sending.send_data(message("question"), true).unwrap();
-        let answer = whole(answer.await.unwrap()).await.unwrap();
+        let mut client = world.client().await;
+        let answer = called(&mut client, ECHO, &world.credential, "question").await;
         assert_eq!(answer.trailers.expect("it is healthy")["grpc-status"], "0");
     });
 }
 
 #[test]
 fn a_stream_goes_both_ways_message_by_message() {
-    let upstream = GrpcUpstream::start();
-    let fixture = fixture(&upstream.address.to_string(), "");
-    let gateway = fixture.start();
-    let (id, secret) = gateway.admin.key(&json!({}));
-    let credential = format!("Bearer {secret}");
+    let world = World::new("");
     block(async {
-        let mut client = H2::connect(gateway.address).await;
-        let (answer, mut sending) =
-            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        let mut client = world.client().await;
+        let (answer, mut sending) = begun(&mut client, ECHO, &world.credential).await;
         sending.send_data(message("0"), false).unwrap();
         let (head, mut stream) = answer.await.unwrap().into_parts();
         assert_eq!(head.status, 200);
@@ -132,21 +162,16 @@ fn a_stream_goes_both_ways_message_by_message() {
         assert!(stream.data().await.is_none());
         assert_eq!(stream.trailers().await.unwrap().unwrap()["grpc-status"], "0");
     });
-    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 1);
+    assert_eq!(world.requests(), 1);
 }
 
 #[test]
 fn a_caller_may_be_silent_for_longer_than_a_body_may() {
-    let upstream = GrpcUpstream::start();
     let bounds = "body_timeout = \"500ms\"\nmin_body_rate = \"1000\"\nbody_grace = \"100ms\"";
-    let fixture = bounded(bounds, &upstream.address.to_string(), "");
-    let gateway = fixture.start();
-    let (_, secret) = gateway.admin.key(&json!({}));
-    let credential = format!("Bearer {secret}");
+    let world = World::bounded(bounds, "");
     block(async {
-        let mut client = H2::connect(gateway.address).await;
-        let (answer, mut sending) =
-            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        let mut client = world.client().await;
+        let (answer, mut sending) = begun(&mut client, ECHO, &world.credential).await;
         for text in ["0", "1"] {
             tokio::time::sleep(Duration::from_millis(900)).await;
             sending.send_data(message(text), text == "1").unwrap();
@@ -158,18 +183,13 @@ fn a_caller_may_be_silent_for_longer_than_a_body_may() {
 
 #[test]
 fn a_revocation_cuts_a_call_that_streams() {
-    let upstream = GrpcUpstream::start();
-    let fixture = fixture(&upstream.address.to_string(), "");
-    let gateway = fixture.start();
-    let (id, secret) = gateway.admin.key(&json!({}));
-    let credential = format!("Bearer {secret}");
+    let world = World::new("");
     block(async {
-        let mut client = H2::connect(gateway.address).await;
-        let (answer, mut sending) =
-            client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
+        let mut client = world.client().await;
+        let (answer, mut sending) = begun(&mut client, ECHO, &world.credential).await;
         sending.send_data(message("0"), false).unwrap();
         let answer = answer.await.unwrap();
-        let (admin, path) = (gateway.admin.clone(), format!("/api/v1/keys/{id}/revoke"));
+        let (admin, path) = (world.gateway.admin.clone(), format!("/api/v1/keys/{}/revoke", world.id));
         let revoked = tokio::task::spawn_blocking(move || admin.post(&path, &json!({"reason": "leaked"})));
         assert_eq!(revoked.await.unwrap().json()["cut"], 1);
         assert!(whole(answer).await.unwrap_err().is_reset());
@@ -178,23 +198,16 @@ fn a_revocation_cuts_a_call_that_streams() {
 
 #[test]
 fn an_upstreams_own_refusal_is_passed_on() {
-    let upstream = GrpcUpstream::start();
-    let fixture = fixture(&upstream.address.to_string(), "");
-    let gateway = fixture.start();
-    let (id, secret) = gateway.admin.key(&json!({}));
-    let credential = format!("Bearer {secret}");
+    let world = World::new("");
     block(async {
-        let mut client = H2::connect(gateway.address).await;
-        let (answer, mut sending) =
-            client.begin(Method::POST, "/pkg.Service/Fails", &call(&credential), false).await.unwrap();
-        sending.send_data(message("x"), true).unwrap();
-        let answer = whole(answer.await.unwrap()).await.unwrap();
+        let mut client = world.client().await;
+        let answer = called(&mut client, "/pkg.Service/Fails", &world.credential, "x").await;
         assert_eq!(
             (answer.header("grpc-status"), answer.header("grpc-message")),
             (Some("5"), Some("no such thing"))
         );
     });
-    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 1);
+    assert_eq!(world.requests(), 1);
 }
 
 #[test]
@@ -207,9 +220,9 @@ fn refusals_are_calls_that_ended_with_a_status() {
         gateway.admin.key(&json!({"limits": [{"name": "hour", "requests": 1, "window": "1h"}]}));
     let (good, once) = (format!("Bearer {secret}"), format!("Bearer {limited}"));
     let cases = [
-        ("/pkg.Service/Echo", once.as_str(), "0", ""),
-        ("/pkg.Service/Echo", once.as_str(), "8", "Too many requests"),
-        ("/pkg.Service/Echo", "Bearer wrong", "16", "The API key is not valid"),
+        (ECHO, once.as_str(), "0", ""),
+        (ECHO, once.as_str(), "8", "Too many requests"),
+        (ECHO, "Bearer wrong", "16", "The API key is not valid"),
         (
             "/pkg.Scoped/Echo",
             good.as_str(),
@@ -223,8 +236,7 @@ fn refusals_are_calls_that_ended_with_a_status() {
     block(async {
         let mut client = H2::connect(gateway.address).await;
         for (path, credential, status, text) in cases {
-            let (answer, mut sending) =
-                client.begin(Method::POST, path, &call(credential), false).await.unwrap();
+            let (answer, mut sending) = begun(&mut client, path, credential).await;
             // A refused call may be over before its message is sent.
             let _ = sending.send_data(message("x"), true);
             let answer = answer.await.unwrap();
@@ -259,10 +271,7 @@ fn an_upstream_that_cannot_be_had_or_speaks_http1_is_unavailable() {
         let credential = format!("Bearer {secret}");
         block(async {
             let mut client = H2::connect(gateway.address).await;
-            let (answer, mut sending) =
-                client.begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false).await.unwrap();
-            let _ = sending.send_data(message("x"), true);
-            let answer = whole(answer.await.unwrap()).await.unwrap();
+            let answer = called(&mut client, ECHO, &credential, "x").await;
             assert_eq!(answer.header("grpc-status"), Some("14"), "{address}: {answer:?}");
         });
         let plain = send(
@@ -275,43 +284,30 @@ fn an_upstream_that_cannot_be_had_or_speaks_http1_is_unavailable() {
 
 #[test]
 fn http1_clients_reach_an_http2_upstream() {
-    let upstream = GrpcUpstream::start();
-    let fixture = fixture(&upstream.address.to_string(), "host = \"inner.test:81\"");
-    let gateway = fixture.start();
-    let (_, secret) = gateway.admin.key(&json!({}));
-    let mut client = crate::support::Client::new(gateway.address);
+    let world = World::new("host = \"inner.test:81\"");
+    let mut client = crate::support::Client::new(world.gateway.address);
     for _ in 0..3 {
-        let answer = client.try_send(
-            "POST",
-            "/pkg.Service/plain",
-            &[("authorization", &format!("Bearer {secret}"))],
-            "body",
-        );
+        let answer =
+            client.try_send("POST", "/pkg.Service/plain", &[("authorization", &world.credential)], "body");
         // An answer of unknown length is chunked, which this client does not read.
         assert!(answer.is_ok_and(|answer| answer.status == 200));
-        client = crate::support::Client::new(gateway.address);
+        client = crate::support::Client::new(world.gateway.address);
     }
-    let head = upstream.heads().pop().unwrap();
+    let head = world.upstream.heads().pop().unwrap();
     assert_eq!(head.uri().authority().map(http::uri::Authority::as_str), Some("inner.test:81"));
     assert_eq!(head.headers()["x-forwarded-host"], "localhost");
 }
 
 #[test]
 fn many_calls_share_connections_to_the_upstream() {
-    let upstream = GrpcUpstream::start();
-    let fixture = fixture(&upstream.address.to_string(), "");
-    let gateway = fixture.start();
-    let (id, secret) = gateway.admin.key(&json!({}));
+    let world = World::new("");
     block(async {
-        let client = H2::connect(gateway.address).await;
+        let client = world.client().await;
         let calls: Vec<_> = (0..90)
             .map(|number| {
-                let (mut client, credential) = (client.another(), format!("Bearer {secret}"));
+                let (mut client, credential) = (client.another(), world.credential.clone());
                 tokio::spawn(async move {
-                    let (answer, mut sending) = client
-                        .begin(Method::POST, "/pkg.Service/Echo", &call(&credential), false)
-                        .await
-                        .unwrap();
+                    let (answer, mut sending) = begun(&mut client, ECHO, &credential).await;
                     tokio::time::sleep(Duration::from_millis(number % 10)).await;
                     sending.send_data(message("x"), true).unwrap();
                     whole(answer.await.unwrap()).await.unwrap().trailers.unwrap()["grpc-status"].clone()
@@ -322,5 +318,5 @@ fn many_calls_share_connections_to_the_upstream() {
             assert_eq!(one.await.unwrap(), "0");
         }
     });
-    assert_eq!(gateway.admin.show(&id)["usage"]["requests"], 90);
+    assert_eq!(world.requests(), 90);
 }

@@ -6,6 +6,7 @@ mod faults;
 mod following;
 mod load;
 mod order;
+mod stopping;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -235,4 +236,26 @@ fn a_quota_counts_over_processes() {
         assert_eq!(left(&client.get("/v1/x", &secret)), expected);
     }
     assert_eq!(client.get("/v1/x", &secret).code(), "quota_exceeded");
+}
+
+/// What the new process charges the old one does not see, but it has one more answer for each connection at most.
+#[test]
+fn a_quota_is_passed_by_no_more_than_one_request_a_kept_connection() {
+    let mut world = World::new();
+    let quota = json!({"quotas": [{"name": "day", "requests": 6, "window": "day"}]});
+    let (_, secret) = world.admin().key(&quota);
+    let mut kept: Vec<Client> = (0..3).map(|_| Client::new(world.server.address)).collect();
+    assert!(kept.iter_mut().all(|client| client.get("/v1/x", &secret).status == 200));
+    let old = world.upgrade();
+    let mut new = Client::new(world.server.address);
+    assert!((0..3).all(|_| new.get("/v1/x", &secret).status == 200));
+    assert_eq!(new.get("/v1/x", &secret).code(), "quota_exceeded");
+    for client in &mut kept {
+        let last = client.get("/v1/x", &secret);
+        assert_eq!((last.status, last.closed), (200, true));
+        assert_eq!(client.get("/v1/x", &secret).code(), "quota_exceeded", "from the new process");
+    }
+    ends(old);
+    eventually("all is merged", || world.usage_files() == 1);
+    assert_eq!(new.get("/v1/x", &secret).code(), "quota_exceeded");
 }

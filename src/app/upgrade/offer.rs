@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +32,8 @@ const START: Duration = Duration::from_mins(1);
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a new process that failed has to end by itself.
 const ENDING: Duration = Duration::from_secs(5);
+/// How often is looked whether this process is to end meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long is rested after a failure, such as too many open files, rather than spin.
 const REST: Duration = Duration::from_millis(50);
 
@@ -51,6 +54,8 @@ pub(crate) struct Offer {
     pub(crate) admin: watch::Sender<bool>,
     /// How it stands; held while a new process is talked to.
     pub(crate) state: Mutex<State>,
+    /// Set where this process is to end: no new process is waited for.
+    pub(crate) ends: AtomicBool,
     /// How this process was started, where it can be again.
     pub(crate) started: Mutex<Option<Started>>,
 }
@@ -58,6 +63,9 @@ pub(crate) struct Offer {
 /// Why counters in memory cannot be handed over.
 const WHY_NOT_COUNTED: &str = "counts are in memory alone, since the usage file could not grow; restart instead, or try \
                                again some hours after there is room for it";
+
+/// Why no other process takes over any more.
+const WHY_ENDING: &str = "it is stopping";
 
 /// How it stands with handing over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,18 +120,31 @@ impl Offer {
     }
 
     /// Nobody is to ask any more, and nobody to wait where nobody accepts.
-    pub(crate) fn withdraw(&self) {
+    fn withdraw(&self) {
         self.sockets.lock().close();
         // What cannot be removed is replaced at the next start.
         let _ = fs::remove_file(&self.at);
     }
 
-    /// Runs `run` if this process serves and hands over to none meanwhile.
+    /// Runs `run` if this process serves. In the middle of handing over it does, and that is not waited for.
     pub(crate) fn while_serving(&self, run: impl FnOnce()) {
-        let state = self.state.lock();
-        if *state == State::Serves {
+        let state = self.state.try_lock();
+        if state.as_deref().is_none_or(|state| *state == State::Serves) {
             run();
         }
+    }
+
+    /// Ends handing over, where that is not done, and every attempt from here on. Whether this process still serves:
+    /// then it ends without a successor.
+    pub(crate) fn end(&self) -> bool {
+        self.ends.store(true, Ordering::Release);
+        let mut state = self.state.lock();
+        let serves = *state == State::Serves;
+        if serves {
+            *state = State::Stops;
+            self.withdraw();
+        }
+        serves
     }
 
     fn run(&self, listener: UnixListener, serving: &Handle) {
@@ -146,20 +167,7 @@ impl Offer {
     /// Hands over to the process at the other end.
     fn hand_over<'a>(&'a self, mut line: Line, serving: &'a Handle) -> io::Result<Following<'a>> {
         let mut state = self.state.lock();
-        line.patience(Some(PREPARATION))?;
-        let version = line.expect(Kind::Hello)?;
-        if version != [VERSION] {
-            return Err(refuse(&mut line, "it speaks another version of the protocol; restart instead"));
-        }
-        if *state != State::Serves {
-            return Err(refuse(&mut line, "it is stopping"));
-        }
-        if is_init() {
-            return Err(refuse(&mut line, WHY_NOT_INIT));
-        }
-        if self.manage.ledger().in_memory_alone() > 0 {
-            return Err(refuse(&mut line, WHY_NOT_COUNTED));
-        }
+        self.greet(&mut line, *state)?;
         let (process, cuts) = (line.other()?, self.manage.cutter()?);
         let pid = line.other_pid()?;
         tracing::info!(pid, "a new process takes over");
@@ -169,12 +177,13 @@ impl Offer {
         }
         self.followers.hand_on(&mut line)?;
         line.send(Kind::AllSockets, &[])?;
-        line.expect(Kind::Give)?;
+        self.hear(&mut line, Kind::Give, PREPARATION)
+            .map_err(|error| self.refuse_if_ending(&mut line, error))?;
         let aside = match self.close_store() {
             Ok(aside) => aside,
             Err(error) => return Err(refuse(&mut line, &error.to_string())),
         };
-        match wait_until_ready(&mut line) {
+        match self.wait_until_ready(&mut line) {
             Ok(()) => {
                 let over = Over { offer: self, serving };
                 *state = State::HandedOver;
@@ -187,6 +196,62 @@ impl Offer {
                 Err(error)
             }
         }
+    }
+
+    /// Hears who asks, and refuses whoever cannot take over.
+    fn greet(&self, line: &mut Line, state: State) -> io::Result<()> {
+        line.patience(Some(PREPARATION))?;
+        let version =
+            self.hear(line, Kind::Hello, PREPARATION).map_err(|error| self.refuse_if_ending(line, error))?;
+        if version != [VERSION] {
+            return Err(refuse(line, "it speaks another version of the protocol; restart instead"));
+        }
+        if state != State::Serves {
+            return Err(refuse(line, WHY_ENDING));
+        }
+        if is_init() {
+            return Err(refuse(line, WHY_NOT_INIT));
+        }
+        if self.manage.ledger().in_memory_alone() > 0 {
+            return Err(refuse(line, WHY_NOT_COUNTED));
+        }
+        Ok(())
+    }
+
+    /// Waits for what the new process says, unless this one is to end.
+    fn hear(&self, line: &mut Line, kind: Kind, patience: Duration) -> io::Result<Vec<u8>> {
+        // Counted in looks: a process that stood still refuses nobody who had no chance to speak.
+        for _ in 0..looks(patience) {
+            if self.is_to_end() {
+                return Err(io::Error::other(WHY_ENDING));
+            }
+            if line.speaks_within(LOOK_EVERY) {
+                return line.expect(kind);
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
+    }
+
+    fn refuse_if_ending(&self, line: &mut Line, error: io::Error) -> io::Error {
+        if self.is_to_end() { refuse(line, WHY_ENDING) } else { error }
+    }
+
+    /// Says that the store is closed, waits until the new process is ready, and has it serve. It waits with its first
+    /// request until it has heard that, so one that cannot be told does not serve.
+    fn wait_until_ready(&self, line: &mut Line) -> io::Result<()> {
+        line.send(Kind::Given, &[])?;
+        let ready = self.hear(line, Kind::Ready, START).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::other("the new process ended before it served"),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                io::Error::other("the new process did not serve in time")
+            }
+            _ => error,
+        });
+        ready.and_then(|_| line.send(Kind::Going, &[]))
     }
 
     /// From here on what runs is finished, and nothing more is taken.
@@ -215,8 +280,13 @@ impl Offer {
 
     /// The new process failed: nobody may have the store when it is opened here again.
     fn take_back(&self, line: Line, process: &Other, aside: &Path) {
+        // One that is ready and hears nothing would kill this process, which has requests to finish.
+        if self.is_to_end() {
+            process.kill();
+        }
         drop(line);
-        if !process.ends_within(ENDING) {
+        let mut looks = 0..looks(ENDING);
+        if !looks.any(|_| process.ends_within(LOOK_EVERY) || self.is_to_end()) {
             process.kill();
         }
         match predecessor::step_back(&self.usage, aside) {
@@ -251,24 +321,14 @@ impl Offer {
     }
 }
 
+/// How many looks that is.
+const fn looks(patience: Duration) -> u128 {
+    patience.as_millis() / LOOK_EVERY.as_millis()
+}
+
 /// Tells the new process why it has to do without.
 fn refuse(line: &mut Line, why: &str) -> io::Error {
     // Whoever left does not need to know.
     let _ = line.send(Kind::Refused, why.as_bytes());
     io::Error::other(format!("refused: {why}"))
-}
-
-/// Says that the store is closed, waits until the new process is ready, and has it serve. It waits with its first
-/// request until it has heard that, so one that cannot be told does not serve.
-fn wait_until_ready(line: &mut Line) -> io::Result<()> {
-    line.send(Kind::Given, &[])?;
-    line.patience(Some(START))?;
-    let ready = line.expect(Kind::Ready).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::other("the new process ended before it served"),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            io::Error::other("the new process did not serve in time")
-        }
-        _ => error,
-    });
-    ready.and_then(|_| line.send(Kind::Going, &[]))
 }

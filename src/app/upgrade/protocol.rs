@@ -138,6 +138,11 @@ impl Line {
         self.socket.write_all(frame.get(sent..).unwrap_or_default())
     }
 
+    /// Waits until there is something to receive; whether there is.
+    pub(super) fn speaks_within(&self, patience: Duration) -> bool {
+        is_readable_within(&self.socket, patience)
+    }
+
     /// Waits for a message.
     pub(super) fn receive(&mut self) -> io::Result<Message> {
         let mut head = [0; HEAD_BYTES];
@@ -196,6 +201,13 @@ impl AsFd for Line {
     }
 }
 
+/// Waits until a read finds something, or that there will be nothing any more.
+fn is_readable_within(fd: &impl AsFd, patience: Duration) -> bool {
+    let mut look = [rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN)];
+    let timeout = rustix::event::Timespec::try_from(patience).ok();
+    rustix::event::poll(&mut look, timeout.as_ref()).is_ok_and(|readable| readable > 0)
+}
+
 /// A message that nothing is to be done with here.
 pub(super) fn unexpected(message: &Message) -> io::Error {
     let said = String::from_utf8_lossy(&message.body);
@@ -208,10 +220,7 @@ pub(super) fn unexpected(message: &Message) -> io::Error {
 impl Other {
     /// Waits until it has ended; whether it has.
     pub(super) fn ends_within(&self, patience: Duration) -> bool {
-        let mut look = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
-        let timeout = rustix::event::Timespec::try_from(patience).ok();
-        let ended = rustix::event::poll(&mut look, timeout.as_ref());
-        ended.is_ok_and(|ended| ended > 0)
+        is_readable_within(&self.0, patience)
     }
 
     /// `kill -9`, and waits for its end.

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -46,24 +47,29 @@ impl Followers {
         Ok(())
     }
 
-    /// Tells all of them what was committed, and returns when it holds in each.
+    /// Tells all of them at once what was committed, and returns when it holds in each.
     pub(crate) fn tell(&self, writes: &[Write]) {
         let mut all = self.0.lock();
         if all.is_empty() {
             return;
         }
         let messages = relay::encode(writes);
-        all.retain_mut(|follower| match follower.tell(&messages) {
-            Ok(()) => true,
-            Err(error) => {
-                // One that only closed its line may still answer; one that has ended is as dead as it was.
-                if error.kind() != io::ErrorKind::UnexpectedEof {
-                    tracing::warn!(%error, "a process that ends does not take over a change, and is killed");
-                }
-                follower.process.kill();
-                false
+        let others = all.len() - 1;
+        let (waiting, following) = (Mutex::new(std::mem::take(&mut *all)), Mutex::new(Vec::new()));
+        let tell = || {
+            while let Some(follower) = next(&waiting) {
+                let told = follower.told(&messages);
+                following.lock().extend(told);
             }
+        };
+        thread::scope(|scope| {
+            for _ in 0..others {
+                // Without room for another thread, those that there are tell more of them.
+                let _ = thread::Builder::new().name("tell".into()).spawn_scoped(scope, tell);
+            }
+            tell();
         });
+        *all = following.into_inner();
     }
 
     /// Hands them on to the process at the end of `line`.
@@ -80,7 +86,22 @@ impl Followers {
     }
 }
 
+fn next(waiting: &Mutex<Vec<Follower>>) -> Option<Follower> {
+    waiting.lock().pop()
+}
+
 impl Follower {
+    /// Itself, once it has taken over all of it; one that does not is killed.
+    fn told(mut self, messages: &[Vec<u8>]) -> Option<Self> {
+        let Err(error) = self.tell(messages) else { return Some(self) };
+        // One that only closed its line may still answer; one that has ended is as dead as it was.
+        if error.kind() != io::ErrorKind::UnexpectedEof {
+            tracing::warn!(%error, "a process that ends does not take over a change, and is killed");
+        }
+        self.process.kill();
+        None
+    }
+
     fn tell(&mut self, messages: &[Vec<u8>]) -> io::Result<()> {
         for message in messages {
             let told = self.line.send(Kind::Change, message);

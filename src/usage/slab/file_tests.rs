@@ -48,6 +48,48 @@ fn a_file_is_not_set_aside_while_its_process_has_it() {
     assert_eq!(place.names(), ["usage.cells.damaged-1"]);
 }
 
+fn seen(foreign: &Foreign) -> BTreeMap<CellKey, u64> {
+    let mut seen = BTreeMap::new();
+    foreign.readings(|reading| assert_eq!(seen.insert(reading.key, reading.count), None)).unwrap();
+    seen
+}
+
+#[test]
+fn another_processs_file_is_read_as_it_grows() {
+    let place = place();
+    let (slab, _) = place.open(1);
+    let mut foreign = Foreign::open(&place.path, STORE).unwrap().0.unwrap();
+    assert_eq!(seen(&foreign), BTreeMap::new());
+    for id in 0..CELLS as u128 + 10 {
+        count_times(&slab, &key(id, 1), 1 + usize::from(id == 7));
+    }
+    assert!(slab.capacity() > CELLS);
+    let counted = seen(&foreign);
+    assert!(counted == counts(&slab) && counted.len() == CELLS + 10 && counted[&key(7, 1)] == 2);
+    assert!(!foreign.is_final());
+    drop(slab);
+    assert!(foreign.is_final() && foreign.fault().is_none() && seen(&foreign) == counted);
+}
+
+/// Reading what a mapping has behind the end of its file is the end of the process (SIGBUS).
+#[test]
+fn another_processs_file_that_is_cut_while_it_is_read_is_read_as_far_as_it_goes() {
+    let place = place();
+    let (slab, _) = place.open(1);
+    (0..100).for_each(|id| count_times(&slab, &key(id, 1), 3));
+    let foreign = Foreign::open(&place.path, STORE).unwrap().0.unwrap();
+    assert_eq!(seen(&foreign).len(), 100);
+    let cut = |length| OpenOptions::new().write(true).open(&place.path).unwrap().set_len(length).unwrap();
+    // As where the growth of the file failed in the middle.
+    cut(file::length(1) + segment::SEGMENT_BYTES / 2);
+    assert_eq!(seen(&foreign).len(), 100);
+    for (length, left) in [(file::HEADER_BYTES + 64 * 60 + 7, 60), (file::HEADER_BYTES, 0), (10, 0)] {
+        cut(length);
+        assert_eq!(seen(&foreign).len(), left);
+        assert_eq!(foreign.fault(), Some(Fault::Truncated));
+    }
+}
+
 #[test]
 fn files_are_for_their_owner_alone() {
     let place = place();

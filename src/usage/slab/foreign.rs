@@ -2,17 +2,23 @@
 //!
 //! Nothing in it is written here. It is locked by its process as long as that lives; who gets the lock knows that its
 //! counts are final.
+//!
+//! Deliberately absent: a mapping. The file is another's, who may cut it where it could not grow, and to touch what lies
+//! behind its end is the end of the process (SIGBUS); a read there finds nothing.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Fault;
-use super::file::{inspect, length, set_aside};
-use super::segment::{SEGMENT_CELLS, number};
+use super::file::{HEADER_BYTES, inspect, set_aside};
+use super::segment::{MAX_SEGMENTS, SEGMENT_CELLS};
 use super::{Reading, SlabError};
-use crate::usage::cell::Found;
-use crate::usage::map::Mapping;
+use crate::usage::cell::{CELL_BYTES, Cell, Found, State};
+
+/// Cells that are read at once.
+const READ_CELLS: usize = 1024;
 
 /// The file of a process that ends, or ended.
 #[derive(Debug)]
@@ -20,7 +26,6 @@ pub struct Foreign {
     file: File,
     path: PathBuf,
     store: u128,
-    maps: Vec<Mapping>,
     is_locked: bool,
 }
 
@@ -31,28 +36,40 @@ impl Foreign {
     /// # Errors
     /// The system's, or what its process is just making of it cannot be used yet: to be tried again.
     pub fn open(path: &Path, store: u128) -> Result<(Option<Self>, Option<Fault>), SlabError> {
-        let unopened = |source| SlabError::Open { path: path.into(), source };
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
-            Err(error) => return Err(unopened(error)),
+            Err(source) => return Err(SlabError::Open { path: path.into(), source }),
         };
-        let mut opened = Self { file, path: path.into(), store, maps: Vec::new(), is_locked: false };
-        if opened.look().map_err(unopened)?.is_ok() {
+        let opened = Self { file, path: path.into(), store, is_locked: false };
+        if opened.fault().is_none() {
             return Ok((Some(opened), None));
         }
         if let Err(TryLockError::WouldBlock) = opened.file.try_lock() {
             return Err(SlabError::InUse { path: path.into() });
         }
-        match opened.look().map_err(unopened)? {
-            Ok(()) => Ok((Some(opened), None)),
-            Err(fault) => set_aside(path, fault).map(|_| (None, Some(fault))),
+        match opened.fault() {
+            None => Ok((Some(opened), None)),
+            Some(fault) => opened.set_aside(fault).map(|_| (None, Some(fault))),
         }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is wrong with it by now.
+    pub fn fault(&self) -> Option<Fault> {
+        inspect(&self.file, self.store).err()
+    }
+
+    /// Gives it the name of a damaged file.
+    ///
+    /// # Errors
+    /// It keeps its name.
+    pub fn set_aside(&self, fault: Fault) -> Result<PathBuf, SlabError> {
+        set_aside(&self.path, fault)
     }
 
     /// Whether nobody counts in it any more: what is read from here on is final.
@@ -62,33 +79,54 @@ impl Foreign {
         self.is_locked
     }
 
-    /// Every counter in use, with those that its process made since the last look.
+    /// Every counter in use, as far as the file goes by now.
     ///
     /// # Errors
-    /// What it has grown by cannot be mapped.
-    pub fn readings(&mut self, mut each: impl FnMut(&Reading)) -> io::Result<()> {
-        // A header that is just being written is read the next time.
-        let _ = self.look()?;
-        for (position, map) in self.maps.iter().enumerate() {
-            for (slot, cell) in map.cells().iter().enumerate() {
-                // One that is just being claimed, or damaged, counts nothing yet.
-                if let Found::Used(state) = cell.found() {
-                    each(&Reading::of(number(position, slot), &state));
+    /// It cannot be read.
+    pub fn readings(&self, mut each: impl FnMut(&Reading)) -> io::Result<()> {
+        let (mut cells, mut again) = (vec![[0; CELL_BYTES]; READ_CELLS], vec![[0; CELL_BYTES]; READ_CELLS]);
+        for first in (0..MAX_SEGMENTS * SEGMENT_CELLS).step_by(READ_CELLS) {
+            let whole = self.read(&mut cells, first)?.min(self.read(&mut again, first)?);
+            for (number, (cell, again)) in (first..).zip(cells.iter().zip(&again).take(whole)) {
+                if let Some(state) = stood(cell, again) {
+                    each(&Reading::of(u32::try_from(number).unwrap_or(u32::MAX), &state));
                 }
+            }
+            if whole < READ_CELLS {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Maps what the file has by now.
-    fn look(&mut self) -> io::Result<Result<(), Fault>> {
-        let segments = match inspect(&self.file, self.store) {
-            Ok(segments) => segments,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        while self.maps.len() < segments {
-            self.maps.push(Mapping::of_file(&self.file, length(self.maps.len()), SEGMENT_CELLS)?);
+    /// Reads cells from the one of this number on, and says how many there are.
+    fn read(&self, cells: &mut [[u8; CELL_BYTES]], first: usize) -> io::Result<usize> {
+        let (bytes, from) = (cells.as_flattened_mut(), HEADER_BYTES + (first * CELL_BYTES) as u64);
+        let mut at = 0;
+        while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, from + at as u64) {
+                Ok(0) => break,
+                Ok(read) => at += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Ok(()))
+        Ok(at / CELL_BYTES)
+    }
+}
+
+/// What a cell counts, of two looks at it. Nobody promises that a look finds a word whole which is changed meanwhile, and
+/// a count that is too high would stay; of two the lower one is right. One that is just being claimed, or damaged, counts
+/// nothing yet.
+fn stood(one: &[u8; CELL_BYTES], other: &[u8; CELL_BYTES]) -> Option<State> {
+    // Most are free, which the first word says.
+    if one.first_chunk() == Some(&[0; size_of::<u64>()]) {
+        return None;
+    }
+    match (Cell::copied(one).found(), Cell::copied(other).found()) {
+        (Found::Used(one), Found::Used(other)) if one.generation == other.generation => {
+            Some(State { count: one.count.min(other.count), ..one })
+        }
+        _ => None,
     }
 }

@@ -70,7 +70,7 @@ fn a_new_process_that_fails_changes_nothing() {
     ends(old);
     assert!(UnixStream::connect(&socket).is_ok(), "it is the new process's");
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
-    eventually("all is counted", || world.usage(&id) == asked + 1);
+    eventually("all is counted", || world.usage(&id) == asked + 1 && world.usage_files() == 1);
     let remaining = Client::new(world.server.address).get("/v1/x", &secret);
     let expected = format!("\"day\";r={};", 1000 - asked - 2);
     assert!(

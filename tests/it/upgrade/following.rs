@@ -1,14 +1,15 @@
 //! Changes made through the new process hold on connections that the old ones still have.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::{END, World, ends};
-use crate::support::{Client, Fixture, Process, START, Stopwatch, Wire, config_file, eventually, get, serve};
+use crate::support::{
+    Client, Fixture, Manager, Process, Stopwatch, Wire, config_file, eventually, get, serve,
+};
 
 /// The old process must answer the change in this time.
 const SOON: Duration = Duration::from_secs(1);
@@ -90,6 +91,41 @@ fn an_old_process_that_hangs_cannot_hold_up_a_change_nor_answer_against_it() {
     eventually("what it counted is merged", || world.usage(&id) == 1 && world.usage_files() == 1);
 }
 
+#[test]
+fn several_that_hang_are_waited_for_at_once() {
+    let mut world = World::new();
+    let (id, secret) = world.admin().key(&json!({}));
+    let mut old: Vec<_> = (0..6)
+        .map(|_| {
+            let client = kept(&world, &secret);
+            let old = world.upgrade();
+            old.process.signal(Signal::STOP);
+            (old, client)
+        })
+        .collect();
+    let watch = Stopwatch::start();
+    world.change(&id, "revoke", &json!({}));
+    assert!(watch.elapsed() < SOON * 4, "{:?}", watch.elapsed());
+    for (old, client) in &mut old {
+        assert!(client.try_get("/v1/x", &secret).is_err(), "it is dead");
+        assert_eq!(old.process.wait(END).code(), None);
+    }
+}
+
+/// Of a key's secrets the last 16 are remembered; one that leaked must not live on as one that is not.
+#[test]
+fn a_secret_that_a_rotation_makes_forgotten_ends_in_the_old_process_too() {
+    let mut world = World::new();
+    let (id, first) = world.admin().key(&json!({}));
+    (0..15).for_each(|_| world.change(&id, "rotate", &json!({"grace": "1h"})));
+    let mut client = kept(&world, &first);
+    let old = world.upgrade();
+    world.change(&id, "rotate", &json!({}));
+    assert_eq!(code(&mut client, &first), "invalid_key");
+    assert_eq!(code(&mut Client::new(world.server.address), &first), "invalid_key");
+    ends(old);
+}
+
 /// Ends a process that is no child of this one.
 struct Stray(Pid);
 
@@ -104,19 +140,10 @@ impl Drop for Stray {
 fn a_signal_starts_the_new_process_and_the_manager_is_told_which_it_is() {
     let fixture = Fixture::new();
     let config = config_file(&fixture);
-    let path = fixture.folder.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(START)).unwrap();
-    let mut command = serve(&config);
-    command.env("NOTIFY_SOCKET", &path);
-    let mut server = Process::start(&mut command).serving();
-    let next = || {
-        let mut bytes = [0; 512];
-        let length = socket.recv(&mut bytes).expect("a message");
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
-    };
+    let manager = Manager::beside(&fixture);
+    let mut server = Process::start(manager.starts(&mut serve(&config))).serving();
     let own = server.process.pid().as_raw_nonzero();
-    assert!(next().starts_with(&format!("MAINPID={own}\nREADY=1\n")));
+    assert!(manager.told().starts_with(&format!("MAINPID={own}\nREADY=1\n")));
     let (id, secret) = server.admin.key(&json!({}));
     let mut client = Client::new(server.address);
     assert_eq!(client.get("/v1/x", &secret).status, 200);
@@ -129,7 +156,7 @@ fn a_signal_starts_the_new_process_and_the_manager_is_told_which_it_is() {
     fs::write(&config, text).unwrap();
     server.process.signal(Signal::USR2);
     // The old process says it too: it may end before the new one does.
-    let told = [next(), next()];
+    let told = [manager.told(), manager.told()];
     let pid = |told: &String| told.strip_prefix("MAINPID=").unwrap().lines().next().unwrap().parse().unwrap();
     let pids: [i32; 2] = [pid(&told[0]), pid(&told[1])];
     let _stray = Stray(Pid::from_raw(pids[0]).unwrap());

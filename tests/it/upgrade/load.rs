@@ -1,45 +1,12 @@
 //! Upgrades in a row under load.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{World, ends};
-use crate::support::{Admin, Client, Stopwatch, eventually};
-
-/// The variable that asks for the long form.
-const LONG: &str = "PORTCULLIS_LONG";
-/// Clients that keep their connections.
-const CLIENTS: u64 = 50;
-/// Clients that open a connection for each request.
-const STRANGERS: u64 = 4;
-
-/// What the clients saw.
-#[derive(Default)]
-struct Seen {
-    over: AtomicBool,
-    answered: AtomicU64,
-    failed: Mutex<Vec<String>>,
-}
-
-impl Seen {
-    fn ask(&self, client: &mut Client, secret: &str) {
-        match client.try_get("/v1/x", secret) {
-            Ok(answer) if answer.status == 200 => {
-                self.answered.fetch_add(1, Ordering::SeqCst);
-            }
-            Ok(answer) => self.failed.lock().unwrap().push(format!("{} {}", answer.status, answer.code())),
-            Err(error) => self.failed.lock().unwrap().push(error.to_string()),
-        }
-    }
-
-    fn goes_on(&self) -> bool {
-        !self.over.load(Ordering::SeqCst)
-    }
-}
+use crate::support::{Admin, Crowd, Stopwatch, eventually, rounds};
 
 /// What an admin caller saw that creates keys all the time.
 #[derive(Default)]
@@ -50,10 +17,10 @@ struct Writes {
     windows: Vec<Duration>,
 }
 
-fn write(admin: &Admin, seen: &Seen) -> Writes {
+fn write(admin: &Admin, crowd: &Crowd) -> Writes {
     let mut writes = Writes::default();
     let (mut last_done, mut refusing) = (Stopwatch::start(), false);
-    while seen.goes_on() {
+    while crowd.goes_on() {
         let asked = Stopwatch::start();
         let answer = admin.post("/api/v1/keys", &json!({"name": "x"}));
         match answer.status {
@@ -78,57 +45,38 @@ fn write(admin: &Admin, seen: &Seen) -> Writes {
 
 #[test]
 fn upgrades_under_fifty_clients_lose_no_request_and_refuse_no_connection() {
-    let rounds = if std::env::var_os(LONG).is_some() { 20 } else { 3 };
+    let rounds = rounds(3);
     let mut world = World::new();
     let (id, secret) = world.admin().key(&json!({}));
-    let (address, admin, seen) = (world.server.address, world.admin().clone(), Seen::default());
-    let took = Mutex::new(Vec::new());
+    let (address, admin, crowd) = (world.server.address, world.admin().clone(), Crowd::default());
+    let (mut took, watch) = (Vec::new(), Stopwatch::start());
     let writes = thread::scope(|scope| {
-        for number in 0..CLIENTS {
-            let (seen, secret) = (&seen, &secret);
-            scope.spawn(move || {
-                let mut client = Client::new(address);
-                while seen.goes_on() {
-                    seen.ask(&mut client, secret);
-                    // Some are busy, and some mostly wait.
-                    thread::sleep(Duration::from_millis(number * number / 4));
-                }
-            });
-        }
-        for _ in 0..STRANGERS {
-            scope.spawn(|| {
-                while seen.goes_on() {
-                    seen.ask(&mut Client::new(address), &secret);
-                    thread::sleep(Duration::from_millis(3));
-                }
-            });
-        }
-        let writing = scope.spawn(|| write(&admin, &seen));
+        crowd.begin(scope, address, &secret);
+        let writing = scope.spawn(|| write(&admin, &crowd));
         let mut old = Vec::new();
         for _ in 0..rounds {
-            let before = seen.answered.load(Ordering::SeqCst);
-            eventually("the clients go on", || seen.answered.load(Ordering::SeqCst) > before + 50);
+            crowd.is_answered(50);
             let watch = Stopwatch::start();
             old.push(world.upgrade());
-            took.lock().unwrap().push(watch.elapsed());
+            took.push(watch.elapsed());
         }
-        let before = seen.answered.load(Ordering::SeqCst);
-        eventually("the clients go on", || seen.answered.load(Ordering::SeqCst) > before + 50);
-        seen.over.store(true, Ordering::SeqCst);
+        crowd.is_answered(50);
+        crowd.end();
         old.into_iter().for_each(ends);
         writing.join().unwrap()
     });
-    let answered = seen.answered.load(Ordering::SeqCst);
+    let answered = crowd.answered();
     println!(
-        "{rounds} upgrades, {answered} requests answered, {} failed; admin writes: {} done, {} refused, for {:?}; \
-         longest upgrade {:?}",
-        seen.failed.lock().unwrap().len(),
+        "{rounds} upgrades, {answered} requests answered, {} failed, in {:?}; admin writes: {} done, {} refused, for \
+         {:?}; longest upgrade {:?}",
+        crowd.failed().len(),
+        watch.elapsed(),
         writes.done,
         writes.refused,
         writes.windows,
-        took.lock().unwrap().iter().max()
+        took.iter().max()
     );
-    assert_eq!(*seen.failed.lock().unwrap(), [""; 0], "of {answered}");
+    assert_eq!(crowd.failed(), [""; 0], "of {answered}");
     eventually("each is counted, once", || world.usage(&id) == answered);
     eventually("every file is merged", || world.usage_files() == 1);
     assert_eq!(world.usage(&id), answered);
