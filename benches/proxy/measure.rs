@@ -44,6 +44,8 @@ pub struct Line<'a> {
     pub rate: Vec<f64>,
     /// Share of the core that it used while it was under load.
     pub busy: Vec<f64>,
+    /// Microseconds of processor time a request at the fixed rate, where all wake their peers equally often.
+    pub paced_cpu: Vec<f64>,
     /// Latencies at the fixed rate, in microseconds.
     pub middle: Vec<f64>,
     pub tail: Vec<f64>,
@@ -56,7 +58,7 @@ pub struct Line<'a> {
 impl<'a> Line<'a> {
     pub fn new(name: String, kind: Kind, process: Option<&'a Process>, load: Load) -> Self {
         let (cpu, background, rate, busy) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (middle, tail) = (Vec::new(), Vec::new());
+        let (paced_cpu, middle, tail) = (Vec::new(), Vec::new(), Vec::new());
         let (afterwards, memory, sent) = (Duration::ZERO, f64::NAN, 0);
         Self {
             name,
@@ -68,6 +70,7 @@ impl<'a> Line<'a> {
             background,
             rate,
             busy,
+            paced_cpu,
             middle,
             tail,
             memory,
@@ -114,8 +117,14 @@ impl<'a> Line<'a> {
     }
 
     fn latency(&mut self) -> anyhow::Result<()> {
+        let before = self.used()?;
         let latencies = latency::measure(&self.load)?;
         self.sent += latencies.sent;
+        std::thread::sleep(self.afterwards);
+        if let (Some((before, _)), Some((after, _))) = (before, self.used()?) {
+            #[expect(clippy::cast_precision_loss, reason = "a figure to print")]
+            self.paced_cpu.push((after - before) / latencies.sent as f64 * 1e6);
+        }
         self.middle.push(latencies.quantile(0.5));
         self.tail.push(latencies.quantile(0.99));
         Ok(())

@@ -85,6 +85,7 @@ fn print(line: &Line<'_>, lines: &[Line<'_>]) {
     if let Some(base) = find(lines, Kind::Forwarded, FORWARD_ONLY).filter(|_| !line.cpu.is_empty()) {
         figures::sampled("  ratio to forward-only Pingora", &Sample::ratios(&line.cpu, &base.cpu), 3, "");
     }
+    some("processor time a request at a fixed rate", &line.paced_cpu, 2, "us");
     some("requests a second", &line.rate, 0, "");
     let (middle, tail, what) = latencies(line, lines);
     figures::sampled(&format!("{what}p50 at a fixed rate"), &middle, 0, "us");
@@ -117,13 +118,15 @@ fn table(text: &mut String, lines: &[Line<'_>], kind: Kind) -> std::fmt::Result 
     };
     writeln!(
         text,
-        "\n| {what} | CPU a request, µs | × forward-only | requests a second | core busy | {latency}p50, µs | {latency}p99, µs | memory, MiB |\n|---|---|---|---|---|---|---|---|"
+        "\n| {what} | CPU a request, µs | × forward-only | requests a second | core busy | CPU at the fixed rate, µs | × forward-only | {latency}p50, µs | {latency}p99, µs | memory, MiB |\n|---|---|---|---|---|---|---|---|---|---|"
     )?;
     let base = find(lines, Kind::Forwarded, FORWARD_ONLY);
     let direct = |line: &Line<'_>| line.kind == Kind::Direct && kind == Kind::Forwarded;
     for line in lines.iter().filter(|line| line.kind == kind || direct(line)) {
         let cell = |values: &Vec<f64>, decimals| Sample::new(values.clone()).cell(decimals);
-        let ratio = base.map_or_else(String::new, |base| Sample::ratios(&line.cpu, &base.cpu).cell(2));
+        let ratio = |of: for<'l> fn(&'l Line<'_>) -> &'l Vec<f64>| {
+            base.map_or_else(String::new, |base| Sample::ratios(of(line), of(base)).cell(2))
+        };
         let (middle, tail, _) = latencies(line, lines);
         let percent: Vec<f64> = line.busy.iter().map(|share| share * 100.0).collect();
         let busy = if percent.is_empty() {
@@ -136,10 +139,13 @@ fn table(text: &mut String, lines: &[Line<'_>], kind: Kind) -> std::fmt::Result 
         let own = if line.kind == Kind::Direct { " (its own, not added)" } else { "" };
         writeln!(
             text,
-            "| {}{own} | {} | {ratio} | {} | {busy} | {} | {} | {memory} |",
+            "| {}{own} | {} | {} | {} | {busy} | {} | {} | {} | {} | {memory} |",
             line.name,
             cell(&line.cpu, 1),
+            ratio(|line| &line.cpu),
             cell(&line.rate, 0),
+            cell(&line.paced_cpu, 1),
+            ratio(|line| &line.paced_cpu),
             middle.cell(0),
             tail.cell(0),
         )?;
