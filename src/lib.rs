@@ -61,6 +61,7 @@
 //! | [`lines`] | the connections, each with the key that it serves: what a revocation cuts |
 //! | [`manage`] | every change and every reading of keys |
 //! | [`proxy`], [`admin`] | the two listeners; they never import each other |
+//! | [`stall`] | how long the other end of a connection may take nothing |
 //! | [`metrics`], [`telemetry`] | what on-call engineers read |
 //! | [`app`] | the composition root |
 //! | [`cli`], [`demo`] | the commands, and the upstream that quickstart brings along |
@@ -86,6 +87,7 @@ pub mod request_id;
 pub mod routes;
 pub mod seal;
 pub mod snapshot;
+pub mod stall;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

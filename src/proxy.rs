@@ -12,11 +12,13 @@ pub mod client;
 pub mod connection;
 pub mod context;
 mod cors;
+mod exchange;
 mod failure;
 pub mod forward;
 pub mod grpc;
 pub mod http2;
 pub mod listener;
+mod outgoing;
 mod pace;
 mod panics;
 pub mod places;
@@ -254,7 +256,7 @@ impl ProxyHttp for KeyedProxy {
         }
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(route)) = (response.status, &ctx.route) {
             session.set_read_timeout(Some(route.upstream.config.websocket_idle));
-            session.set_write_timeout(Some(route.upstream.config.websocket_idle));
+            exchange::tunnels(route.upstream.config.websocket_idle);
         }
         ctx.try_answers(response.status);
         forward::clean_answer(response);
@@ -338,8 +340,6 @@ impl ProxyHttp for KeyedProxy {
         let idle = bounds::is_idle_tunnel(session, error);
         if idle {
             self.0.metrics.bounds.hit(Bound::WebsocketIdle);
-        } else if bounds::takes_nothing(error) {
-            self.0.metrics.bounds.hit(Bound::IdleTimeout);
         }
         let denial = if idle { None } else { failure::denial_of(error, ctx) };
         if let (Some(denial), Some(route)) = (&denial, &ctx.route)

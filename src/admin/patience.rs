@@ -2,11 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+
+use crate::stall::Stall;
 
 /// How long the other end may take nothing.
 const MAX_STALL: Duration = Duration::from_secs(20);
@@ -14,24 +15,21 @@ const MAX_STALL: Duration = Duration::from_secs(20);
 /// The connection.
 pub(super) struct Patient<S> {
     stream: S,
-    /// Runs while the other end takes nothing.
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, stall: None }
+        Self { stream, stall: Stall::default() }
     }
 
     /// Passes on what writing came to; an error once it has come to nothing for too long.
     fn bounded<T>(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
-            self.stall = None;
+            self.stall.ends();
             return wrote;
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(MAX_STALL)));
-        ready!(stall.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        self.stall.goes_on(context, MAX_STALL, || None).map(Err)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Writing answers of our own to a client, so that it gets to see them.
 
 use http::{Method, header};
-use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
+use pingora::{Error, Result};
 use tokio::time::timeout;
 
 use super::connection::{LINGER, LINGER_BYTES};
@@ -12,8 +12,8 @@ use super::grpc;
 use super::reply::Reply;
 use crate::admission::denial::Connection;
 
-/// `Date`, `Connection` and `Keep-Alive`: with room for them the head does not have to grow.
-const ADDED_BY_PINGORA: usize = 3;
+/// `Date` and `Connection`: with room for them the head does not have to grow.
+const ADDED_BY_PINGORA: usize = 2;
 
 /// Writes an answer of our own.
 pub(super) async fn write_reply(session: &mut Session, reply: Reply) -> Result<()> {
@@ -28,13 +28,18 @@ pub(super) async fn write_reply(session: &mut Session, reply: Reply) -> Result<(
     match &mut *session.downstream_session {
         // The head itself must say that it is all: gRPC clients take an end that comes after it for another thing.
         ServerSession::H2(stream) if no_body => stream.write_response_header(Box::new(head), true)?,
-        _ => session.write_response_header(Box::new(head), no_body).await?,
+        _ => of_client(session.write_response_header(Box::new(head), no_body).await)?,
     }
     if !no_body {
-        session.write_response_body(Some(reply.body), true).await?;
+        of_client(session.write_response_body(Some(reply.body), true).await)?;
     }
     linger(session).await;
     Ok(())
+}
+
+/// Marks a failure as the client's: Pingora leaves open whose it is.
+fn of_client<T>(written: Result<T>) -> Result<T> {
+    written.map_err(Error::into_down)
 }
 
 /// Reads the body that a refused client still sends, for a while, so that the client gets to see the answer. One that

@@ -120,11 +120,6 @@ pub(super) fn is_idle_tunnel(session: &Session, error: &Error) -> bool {
     session.was_upgraded() && *error.etype() == ErrorType::ReadTimedout
 }
 
-/// Whether a request ended because its client took nothing of the answer for too long.
-pub(super) fn takes_nothing(error: &Error) -> bool {
-    *error.esource() == ErrorSource::Downstream && *error.etype() == ErrorType::WriteTimedout
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

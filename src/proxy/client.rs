@@ -15,8 +15,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::pace;
+use super::outgoing::Outgoing;
 use super::socket::Socket;
+use super::{exchange, pace};
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -28,7 +29,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::head::Framing;
+use crate::stall::Stall;
 
 /// The most that is held: larger writes leave at once.
 const MAX_HELD: usize = 4 << 10;
@@ -39,16 +40,6 @@ const MAX_SLICES: usize = 8;
 const LOOK: usize = 1;
 /// The most that is read ahead of a next request; the rest waits in the socket.
 const MAX_AHEAD: usize = 512;
-
-tokio::task_local! {
-    /// Whether the request that the task serves has a body, of which a read of one byte may be the last.
-    static FRAMING: Framing;
-}
-
-/// Serves a request whose body is framed so.
-pub(super) async fn serving<T>(framing: Framing, work: impl Future<Output = T>) -> T {
-    FRAMING.scope(framing, work).await
-}
 
 /// A client's connection: its socket, or TLS around it.
 #[derive(Debug)]
@@ -61,6 +52,7 @@ pub struct Client<S = Socket> {
     next: Next,
     /// The beginning of the client's next request.
     ahead: BytesMut,
+    stall: Stall,
 }
 
 /// What becomes of the next write.
@@ -89,7 +81,7 @@ impl Client<TlsStream<Socket>> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> Client<S> {
     fn around(socket: S, id: UniqueIDType, digest: SocketDigest, ssl: Option<Arc<SslDigest>>) -> Self {
         Self {
             socket,
@@ -99,7 +91,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             held: BytesMut::new(),
             next: Next::Hold,
             ahead: BytesMut::new(),
+            stall: Stall::default(),
         }
+    }
+
+    /// Passes on what sending came to; an error once the client has taken nothing for as long as it may.
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.stall.ends();
+            return sent;
+        }
+        let Some(patience) = exchange::patience() else { return sent };
+        let error = ready!(self.stall.goes_on(cx, patience, || self.socket.unsent()));
+        exchange::strikes();
+        Poll::Ready(Err(error))
     }
 
     /// Sends what is held, and `bufs` after it. Ready with what was taken of `bufs`, once nothing is held any more.
@@ -124,6 +129,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             [one] => Pin::new(&mut self.socket).poll_write(cx, one),
             many => Pin::new(&mut self.socket).poll_write_vectored(cx, many),
         }
+    }
+
+    /// Sends what is held. TLS may have taken more than the socket did, so that is not all.
+    fn send_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(cx, &[]))?;
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn hold_or_send(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -158,24 +169,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Client<S> {
+impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> AsyncRead for Client<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.held.is_empty() {
-            match self.send(cx, &[]) {
-                // TLS may have taken more than the socket did.
-                Poll::Ready(Ok(_)) => match Pin::new(&mut self.socket).poll_flush(cx) {
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Ready(Ok(())) | Poll::Pending => {}
-                },
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {}
+            let sent = self.send_held(cx);
+            if let Poll::Ready(Err(error)) = self.bounded(cx, sent) {
+                return Poll::Ready(Err(error));
             }
         }
-        if buf.capacity() == LOOK && FRAMING.try_with(|framing| *framing == Framing::None).unwrap_or(false) {
+        if buf.capacity() == LOOK && exchange::is_bodiless() {
             return self.look(cx);
         }
         if !self.ahead.is_empty() {
@@ -193,9 +199,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Client<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Client<S> {
+impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> AsyncWrite for Client<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.hold_or_send(cx, &[IoSlice::new(buf)])
+        let sent = self.hold_or_send(cx, &[IoSlice::new(buf)]);
+        self.bounded(cx, sent)
     }
 
     fn poll_write_vectored(
@@ -203,7 +210,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Client<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.hold_or_send(cx, bufs)
+        let sent = self.hold_or_send(cx, bufs);
+        self.bounded(cx, sent)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -211,19 +219,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Client<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.send(cx, &[]))?;
+        let sent = self.send_held(cx);
+        ready!(self.bounded(cx, sent))?;
         self.next = Next::Hold;
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.send(cx, &[]))?;
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let sent = self.send(cx, &[]);
+        ready!(self.bounded(cx, sent))?;
+        let ended = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.bounded(cx, ended)
     }
 }
 
 #[async_trait]
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Client<S> {
+impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin + Send> Shutdown for Client<S> {
     async fn shutdown(&mut self) {
         // A client that is gone needs no goodbye.
         let _ = AsyncWriteExt::shutdown(self).await;
@@ -266,6 +277,8 @@ impl<S> GetSocketDigest for Client<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::Framing;
+    use exchange::{attended, serves};
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
@@ -276,6 +289,16 @@ mod tests {
         let (ours, _) = listener.accept().await.unwrap();
         let digest = SocketDigest::from_raw_fd(ours.as_raw_fd());
         (Client::new(ours, digest), theirs)
+    }
+
+    async fn serving<T>(framing: Framing, work: impl Future<Output = T>) -> T {
+        let mut done = None;
+        attended(Duration::from_mins(1), async {
+            serves(framing, Duration::from_mins(1));
+            done = Some(work.await);
+        })
+        .await;
+        done.unwrap()
     }
 
     /// What arrives within a moment.

@@ -25,8 +25,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::addresses::Addresses;
 use super::bounds::Bounds;
-use super::client::serving;
 use super::context::Context;
+use super::exchange::{attended, serves};
 use super::http2::{self, Arrival, PREFACE};
 use super::listener::Ending;
 use super::pace::measured;
@@ -113,7 +113,15 @@ impl Connections {
     }
 
     /// Serves one connection to its end, which may come earlier when it is told so.
-    pub async fn serve(
+    pub async fn serve(self: &Arc<Self>, stream: Stream, peer: SocketAddr, began: Instant, ending: Ending) {
+        let work = self.serve_all(stream, peer, began, ending);
+        if let Some(bound) = attended(self.bounds().idle_timeout, work).await {
+            self.hit(bound);
+        }
+    }
+
+    /// One request after the other.
+    async fn serve_all(
         self: &Arc<Self>,
         mut stream: Stream,
         peer: SocketAddr,
@@ -157,18 +165,19 @@ impl Connections {
                 Incoming::Refused(denial) => return self.refuse(stream, peer, &denial).await,
             };
             let _running = Running::new(&self.running);
+            serves(framing, bounds.idle_timeout);
             served += 1;
             let last = bounds.requests.is_some_and(|most| served >= most.get());
             if acquaintance == Acquaintance::Stranger && !last && !*told.borrow() {
-                match self.receive(&mut stream, &head, framing, peer, &bounds).await {
+                match self.receive(&mut stream, &head, framing, peer).await {
                     Reception::Welcome => acquaintance = Acquaintance::Known,
+                    Reception::Unclear => {}
                     Reception::TurnedAway => continue,
                     Reception::Gone => return,
                 }
             }
             let mut session = ServerSession::new_http1(stream);
             session.set_keepalive(Some(bounds.idle_timeout.as_secs().max(1)));
-            session.set_write_timeout(Some(bounds.idle_timeout));
             if let Some(settings) = settings.take() {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
@@ -181,10 +190,7 @@ impl Connections {
                 biased;
                 // What is dropped here counts itself, and closes both connections in the middle of its answer.
                 () = &mut cut => return,
-                processed = open.line().serve(serving(
-                    framing,
-                    measured(self.proxy.process_new_http(session, &told)),
-                )) => processed,
+                processed = open.line().serve(measured(self.proxy.process_new_http(session, &told))) => processed,
             };
             let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();

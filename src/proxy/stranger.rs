@@ -12,10 +12,8 @@ use http::header::{CONNECTION, EXPECT, UPGRADE};
 use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
-use pingora::time::timeout;
 use tokio::io::AsyncWriteExt;
 
-use super::bounds::Bounds;
 use super::connection::Connections;
 use super::context::Context;
 use super::reply::Reply;
@@ -25,17 +23,19 @@ use crate::routes::target::CheckedTarget;
 /// How a connection is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acquaintance {
-    /// It has shown no key.
+    /// It has shown no key, nor asked for what needs none.
     Stranger,
-    /// It has, or did not need one.
+    /// It has.
     Known,
 }
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reception {
-    /// Pingora is to have it.
+    /// It has a key, or needs none.
     Welcome,
+    /// Pingora is to look at it: it asks for more than an answer.
+    Unclear,
     /// It was answered, and the connection may bring another.
     TurnedAway,
     /// Its client is gone.
@@ -50,34 +50,43 @@ impl Connections {
         head: &[u8],
         framing: Framing,
         peer: SocketAddr,
-        bounds: &Bounds,
     ) -> Reception {
         let scheme = if stream.get_ssl_digest().is_some() { "https" } else { "http" };
-        let refusal = if framing == Framing::None { self.turn_away(head, peer, scheme) } else { None };
-        let Some(reply) = refusal else { return Reception::Welcome };
-        let answer = reply.to_http1();
-        let written = async {
-            stream.write_all(&answer).await?;
-            stream.flush().await
+        let read = if framing == Framing::None { plain(head) } else { None };
+        let judged = read.and_then(|(head, target)| self.refusal_of(&head, target, peer, scheme));
+        let reply = match judged {
+            Some(Some(reply)) => reply.to_http1(),
+            Some(None) => return Reception::Welcome,
+            None => return Reception::Unclear,
         };
-        match timeout(bounds.idle_timeout, written).await {
-            Ok(Ok(())) => Reception::TurnedAway,
-            _ => Reception::Gone,
+        if stream.write_all(&reply).await.is_ok() && stream.flush().await.is_ok() {
+            Reception::TurnedAway
+        } else {
+            Reception::Gone
         }
     }
 
-    /// The refusal of a request without a key, which is counted then.
-    fn turn_away(&self, head: &[u8], peer: SocketAddr, scheme: &'static str) -> Option<Reply> {
+    /// The refusal of a request that has no key, which is counted then, if it is refused; `None` where there is no route
+    /// that could say so.
+    #[expect(clippy::option_option, reason = "two answers that each may be missing")]
+    fn refusal_of(
+        &self,
+        head: &RequestHeader,
+        target: &[u8],
+        peer: SocketAddr,
+        scheme: &'static str,
+    ) -> Option<Option<Reply>> {
         let gateway = &self.gateway;
-        let (head, target) = plain(head)?;
         let target = CheckedTarget::parse(target).ok()?;
-        let found = gateway.routing.load().find(&head, &target, peer.ip()).ok()?;
-        let denial = gateway.judge.stranger(&found.asked(&head.headers, &target))?;
+        let found = gateway.routing.load().find(head, &target, peer.ip()).ok()?;
+        let Some(denial) = gateway.judge.stranger(&found.asked(&head.headers, &target)) else {
+            return Some(None);
+        };
         let mut ctx = Context::new(Arc::clone(gateway));
-        ctx.begins(&head, scheme);
+        ctx.begins(head, scheme);
         ctx.note_path(target.path());
         ctx.note_route(&found);
-        Some(gateway.refusal(&head, &mut ctx, &denial, &[]))
+        Some(Some(gateway.refusal(head, &mut ctx, &denial, &[])))
     }
 }
 
@@ -97,7 +106,8 @@ fn plain(head: &[u8]) -> Option<(RequestHeader, &[u8])> {
     request.headers_mut().reserve(read.headers.len());
     for field in &*read.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        if [CONNECTION, EXPECT, UPGRADE].contains(&name) {
+        let keeps = name == CONNECTION && field.value.eq_ignore_ascii_case(b"keep-alive");
+        if [CONNECTION, EXPECT, UPGRADE].contains(&name) && !keeps {
             return None;
         }
         request.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
@@ -118,7 +128,10 @@ mod tests {
         for line in ["HEAD / HTTP/1.1", "OPTIONS / HTTP/1.1", "GET / HTTP/1.0"] {
             assert!(!is_plain(&with(line, "")), "{line}");
         }
-        for field in ["connection: close", "Expect: 100-continue", "UPGRADE: websocket"] {
+        assert!(is_plain(&with("GET / HTTP/1.1", "Connection: Keep-Alive\r\n")));
+        for field in
+            ["connection: close", "connection: keep-alive, x", "Expect: 100-continue", "UPGRADE: websocket"]
+        {
             assert!(!is_plain(&with("GET / HTTP/1.1", &format!("{field}\r\n"))), "{field}");
         }
     }

@@ -286,7 +286,8 @@ impl Offer {
         }
         drop(line);
         let mut looks = 0..looks(ENDING);
-        if !looks.any(|_| process.ends_within(LOOK_EVERY) || self.is_to_end()) {
+        let waited = looks.any(|_| self.is_to_end() || process.ends_within(LOOK_EVERY));
+        if !waited || self.is_to_end() {
             process.kill();
         }
         match predecessor::step_back(&self.usage, aside) {

@@ -1,8 +1,11 @@
 //! Clients that leave: counted once, and their places are free again.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -57,10 +60,18 @@ fn the_upstream_notices_that_the_client_has_left() {
     assert_eq!(world.usage(), (1, 0));
 }
 
+/// A second is how long a client may take nothing.
+fn impatient() -> World {
+    World::new(&format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\nidle_timeout = \"1s\"\n{PLAIN}"))
+}
+
+fn metrics(world: &World) -> String {
+    String::from_utf8(world.gateway.admin.call("GET", "/metrics", &[], "").body).unwrap()
+}
+
 #[test]
 fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_the_upstream_with_it() {
-    let config = format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\nidle_timeout = \"1s\"\n{PLAIN}");
-    let world = World::new(&config);
+    let world = impatient();
     let edit = json!({"max_concurrent": 1});
     assert_eq!(world.gateway.admin.patch(&format!("/api/v1/keys/{}", world.id), &edit).status, 200);
     let mut wire = Wire::open(world.gateway.address);
@@ -70,10 +81,47 @@ fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_the_upstream_with_it(
     eventually("its place is free", || {
         Wire::open(world.gateway.address).ask(get("/v1/x", &world.secret)).status == 200
     });
-    let answer = world.gateway.admin.call("GET", "/metrics", &[], "");
-    let metrics = String::from_utf8(answer.body).unwrap();
-    assert!(metrics.contains(r#"portcullis_bounds_hit_total{bound="idle_timeout"} 1"#), "{metrics}");
+    let struck = r#"portcullis_bounds_hit_total{bound="idle_timeout"} 1"#;
+    eventually("the bound is counted", || metrics(&world).contains(struck));
     assert!(wire.rest().len() < 50_000_000);
+}
+
+#[test]
+fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
+    let world = impatient();
+    let mut stream = TcpStream::connect(world.gateway.address).unwrap();
+    stream.write_all(get("/v1/bytes/20000000", &world.secret).as_bytes()).unwrap();
+    let mut piece = [0; 10_000];
+    // Far fewer bytes a second than a socket holds.
+    for _ in 0..120 {
+        stream.read_exact(&mut piece).unwrap();
+        sleep(Duration::from_millis(50));
+    }
+    let mut all = 120 * piece.len();
+    while all < 20_000_000 {
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "it was cut off after {all} bytes");
+        all += read;
+    }
+    assert!(!metrics(&world).contains(r#"bound="idle_timeout"} 1"#));
+}
+
+#[test]
+fn a_client_that_takes_no_answers_is_let_go_whatever_they_are() {
+    let world = impatient();
+    let known = get("/v1/x", &world.secret);
+    let head = known.replacen("GET", "HEAD", 1);
+    let missing = "GET /v1/x HTTP/1.1\r\nhost: it\r\n\r\n";
+    let missing_head = "HEAD /v1/x HTTP/1.1\r\nhost: it\r\n\r\n";
+    for (first, then) in [(missing_head, missing_head), (&*known, missing), (&*known, &*head)] {
+        let mut stream = TcpStream::connect(world.gateway.address).unwrap();
+        stream.write_all(first.as_bytes()).unwrap();
+        let many = then.repeat(1_000);
+        let closed = (0..600).any(|_| stream.write_all(many.as_bytes()).is_err());
+        assert!(closed, "{then:?}");
+    }
+    // It is nobody's failure but the client's.
+    assert!(!metrics(&world).contains("portcullis_upstream_errors_total{"), "{}", metrics(&world));
 }
 
 #[test]
