@@ -114,7 +114,8 @@ impl Connections {
 
     /// Serves one connection to its end, which may come earlier when it is told so.
     pub async fn serve(self: &Arc<Self>, stream: Stream, peer: SocketAddr, began: Instant, ending: Ending) {
-        let work = self.serve_all(stream, peer, began, ending);
+        // In a place of its own: a future that is handed on by value takes its room twice.
+        let work = Box::pin(self.serve_all(stream, peer, began, ending));
         if let Some(bound) = attended(self.bounds().idle_timeout, work).await {
             self.hit(bound);
         }
