@@ -262,7 +262,7 @@ fn an_interrupt_ends_the_watching_and_not_the_grace() {
     let gateway = Fixture::with(ROUTE).start();
     let (id, old) = gateway.admin.key(&json!({}));
     let mut watching = Process::start(&mut cli(&gateway, &["rotate", &id, "--grace", "1h", "--watch"]));
-    within(Duration::from_secs(10), "it watches", || watching.stderr().contains("retiring").then_some(()));
+    within(Duration::from_secs(10), "it watches", || watching.stderr().contains("0 requests").then_some(()));
     watching.signal(Signal::INT);
     assert_eq!(watching.wait(Duration::from_secs(5)).code(), Some(0), "{}", watching.stderr());
     assert_eq!(call(&gateway, &old, "").status, 200);
