@@ -14,6 +14,7 @@ pub mod import;
 mod index;
 pub mod keys;
 pub mod list;
+mod load;
 mod patch;
 mod permission;
 pub mod profile;
@@ -25,7 +26,6 @@ pub mod tokens;
 pub mod usage;
 pub mod view;
 
-use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -44,7 +44,7 @@ use crate::lines::Lines;
 use crate::seal::SealError;
 use crate::snapshot::Snapshot;
 use crate::store::audit::Draft;
-use crate::store::{Change, Direction, Store, StoreError, Write};
+use crate::store::{Change, Store, StoreError, Write};
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
 use crate::usage::quota::Quotas;
@@ -245,30 +245,6 @@ impl Manage {
             followers: OnceLock::new(),
             succeeded: AtomicBool::new(false),
         })
-    }
-
-    /// Reads every key into the snapshot and the index, with its role, its owner and its usage; says how many.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn load(&self) -> Result<u64, StoreError> {
-        self.load_groups();
-        let (mut keys, mut failed) = (0, None);
-        self.store.keys(Direction::Ascending, None, &mut |key| {
-            self.snapshot.load(&key);
-            self.index.put(&key, &self.snapshot);
-            keys += 1;
-            failed = self.quotas.seed(&key, self.store.as_ref(), self.now()).err();
-            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        self.store.all_totals(&mut |(id, totals)| {
-            self.index.add_totals(id, &totals);
-            ControlFlow::Continue(())
-        })?;
-        Ok(keys)
     }
 
     /// The snapshot that its changes take effect in.

@@ -163,7 +163,8 @@ fn offline_lines_are_imported_into_a_store_that_no_gateway_has_open() {
     let error = offline::open(&fixture.config()).unwrap_err().to_string();
     assert!(error.contains("portcullis.redb") && error.contains("in use"), "{error}");
     gateway.stop();
-    let lines: Vec<String> = (0..500)
+    // More than are read at once at the next start.
+    let lines: Vec<String> = (0..1_300)
         .map(|n| {
             json!({"name": format!("k{n}"), "secret_sha256": hash(&format!("offline-secret-{n:08}"))})
                 .to_string()
@@ -174,11 +175,13 @@ fn offline_lines_are_imported_into_a_store_that_no_gateway_has_open() {
     let report =
         core.manage.import_keys(&Actor::local("offline"), lines.iter().map(String::as_str), 11).unwrap();
     let refused: Vec<u64> = report.refused.iter().map(|(line, _)| *line).collect();
-    assert_eq!((report.imported, refused), (500, vec![511, 512]));
+    assert_eq!((report.imported, refused), (1_300, vec![1_311, 1_312]));
     drop(core);
     let gateway = fixture.start();
-    assert_eq!(gateway.admin.get("/api/v1/keys").json()["total"], 501);
-    assert_eq!(gateway.admin.get("/api/v1/keys?q=k499").json()["items"][0]["created_by"], "offline");
-    assert!(passes(&gateway, "offline-secret-00000000") && passes(&gateway, "offline-secret-00000499"));
+    assert_eq!(gateway.admin.get("/api/v1/keys").json()["total"], 1_301);
+    assert_eq!(gateway.admin.get("/api/v1/keys?q=k1299").json()["items"][0]["created_by"], "offline");
+    for n in [0, 511, 512, 1_023, 1_024, 1_299] {
+        assert!(passes(&gateway, &format!("offline-secret-{n:08}")), "{n}");
+    }
     assert!(passes(&gateway, &existing));
 }
