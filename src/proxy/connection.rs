@@ -152,12 +152,7 @@ impl Connections {
             turn = Turn::Later;
             let (head, framing) = match incoming {
                 Incoming::Head(head, framing) => (head, framing),
-                Incoming::Probe => {
-                    // A probe that went away learns nothing, and nothing is owed to it.
-                    let _ = stream.write_all(PROBE_ANSWER).await;
-                    let _ = stream.flush().await;
-                    return;
-                }
+                Incoming::Probe => return tell_probe(stream).await,
                 Incoming::Preface(read) => {
                     let arrival = Arrival { peer, read, began };
                     return Box::pin(http2::serve(self, stream, arrival, told.clone())).await;
@@ -177,16 +172,11 @@ impl Connections {
                     Reception::Gone => return,
                 }
             }
-            let mut session = ServerSession::new_http1(stream);
-            session.set_keepalive(Some(bounds.idle_timeout.as_secs().max(1)));
-            if let Some(settings) = settings.take() {
-                HttpPersistentSettings::apply_to_session(settings, &mut session);
-            }
+            let mut session = session(stream, head, settings.take(), &bounds);
             if last {
                 self.hit(Bound::RequestsPerConnection);
                 session.set_keepalive_reuses_remaining(Some(0));
             }
-            session.set_pipelined_prefix(head);
             let processed = tokio::select! {
                 biased;
                 // What is dropped here counts itself, and closes both connections in the middle of its answer.
@@ -305,6 +295,28 @@ impl Connections {
             linger(&mut stream).await;
         }
     }
+}
+
+/// Answers our own probe. One that went away learns nothing, and nothing is owed to it.
+async fn tell_probe(mut stream: Stream) {
+    let _ = stream.write_all(PROBE_ANSWER).await;
+    let _ = stream.flush().await;
+}
+
+/// A connection for Pingora, with the head that was read from it.
+fn session(
+    stream: Stream,
+    head: BytesMut,
+    settings: Option<HttpPersistentSettings>,
+    bounds: &Bounds,
+) -> ServerSession {
+    let mut session = ServerSession::new_http1(stream);
+    session.set_keepalive(Some(bounds.idle_timeout.as_secs().max(1)));
+    if let Some(settings) = settings {
+        HttpPersistentSettings::apply_to_session(settings, &mut session);
+    }
+    session.set_pipelined_prefix(head);
+    session
 }
 
 /// What a head that is not one clear request is refused with.
