@@ -117,7 +117,8 @@ impl KeyedProxy {
         let bad = |detail: &'static str| Denial::BadRequest(detail.into());
         let target = CheckedTarget::parse(head.raw_path()).map_err(|fault| bad(fault.detail()))?;
         ctx.note_path(target.path());
-        let found = self.0.routing.load().find(head, &target, request::peer(session))?;
+        let routing = self.0.routing.load();
+        let found = routing.find(&head.headers, &target, &head.method, request::peer(session))?;
         ctx.note_route(&found);
         let now = Moment { wall: ctx.received, monotonic: ctx.started() };
         self.0.judge.admit(&found.asked(&head.headers, &target), now)

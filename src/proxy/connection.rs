@@ -200,9 +200,11 @@ impl Connections {
     ) -> Incoming {
         let mut buffer = mem::take(ahead);
         if turn == Turn::Later {
-            idle.as_mut().reset(Instant::now() + bounds.idle_timeout);
-            if buffer.is_empty() && !self.wakes(stream, &mut buffer, idle).await {
-                return Incoming::Nothing;
+            if buffer.is_empty() {
+                idle.as_mut().reset(Instant::now() + bounds.idle_timeout);
+                if !self.wakes(stream, &mut buffer, idle).await {
+                    return Incoming::Nothing;
+                }
             }
             *bounds = self.bounds();
         }

@@ -42,12 +42,10 @@ impl KeyedProxy {
         let target = CheckedTarget::parse(head.raw_path()).ok()?;
         // The route is that of the request that would follow.
         let routing = self.0.routing.load();
-        let route = request::route(&routing, &head.headers, &target, &asked).ok()?;
-        let reply = answer(route.cors.as_ref()?, &head.headers, &ctx.request_id);
+        let found = routing.find(&head.headers, &target, &asked, request::peer(session)).ok()?;
+        let reply = answer(found.route.cors.as_ref()?, &head.headers, &ctx.request_id);
         ctx.note_path(target.path());
-        let peer = request::peer(session);
-        ctx.address = Some(request::client_address(peer, &head.headers, &routing.trusted_proxies));
-        ctx.route = Some(route);
+        ctx.note_route(&found);
         Some(reply)
     }
 }

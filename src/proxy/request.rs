@@ -107,18 +107,19 @@ impl RouteFound {
 }
 
 impl Routing {
-    /// Where a request belongs that comes from this `peer`.
+    /// Where a request with this `method` belongs that comes from this `peer`.
     ///
     /// # Errors
     /// There is no route, not for its method, or not for sure.
     pub fn find(
         &self,
-        head: &RequestHeader,
+        headers: &HeaderMap,
         target: &CheckedTarget<'_>,
+        method: &Method,
         peer: IpAddr,
     ) -> Result<RouteFound, Denial> {
-        let route = route(self, &head.headers, target, &head.method)?;
-        Ok(RouteFound { route, address: client_address(peer, &head.headers, &self.trusted_proxies) })
+        let route = route(self, headers, target, method)?;
+        Ok(RouteFound { route, address: client_address(peer, headers, &self.trusted_proxies) })
     }
 }
 

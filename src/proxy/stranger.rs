@@ -53,11 +53,10 @@ impl Connections {
     ) -> Reception {
         let scheme = if stream.get_ssl_digest().is_some() { "https" } else { "http" };
         let read = if framing == Framing::None { plain(head) } else { None };
-        let judged = read.and_then(|(head, target)| self.refusal_of(&head, target, peer, scheme));
-        let reply = match judged {
-            Some(Some(reply)) => reply.to_http1(),
-            Some(None) => return Reception::Welcome,
-            None => return Reception::Unclear,
+        let judged = read.ok_or(Reception::Unclear);
+        let reply = match judged.and_then(|(head, target)| self.refusal_of(&head, target, peer, scheme)) {
+            Ok(reply) => reply.to_http1(),
+            Err(reception) => return reception,
         };
         if stream.write_all(&reply).await.is_ok() && stream.flush().await.is_ok() {
             Reception::TurnedAway
@@ -66,27 +65,28 @@ impl Connections {
         }
     }
 
-    /// The refusal of a request that has no key, which is counted then, if it is refused; `None` where there is no route
-    /// that could say so.
-    #[expect(clippy::option_option, reason = "two answers that each may be missing")]
+    /// The refusal of a request that has no key, which is counted then.
+    ///
+    /// # Errors
+    /// How it is received, as it is not refused here.
     fn refusal_of(
         &self,
         head: &RequestHeader,
         target: &[u8],
         peer: SocketAddr,
         scheme: &'static str,
-    ) -> Option<Option<Reply>> {
+    ) -> Result<Reply, Reception> {
         let gateway = &self.gateway;
-        let target = CheckedTarget::parse(target).ok()?;
-        let found = gateway.routing.load().find(head, &target, peer.ip()).ok()?;
-        let Some(denial) = gateway.judge.stranger(&found.asked(&head.headers, &target)) else {
-            return Some(None);
-        };
+        let target = CheckedTarget::parse(target).map_err(|_| Reception::Unclear)?;
+        let found = gateway.routing.load().find(&head.headers, &target, &head.method, peer.ip());
+        let found = found.map_err(|_| Reception::Unclear)?;
+        let denial =
+            gateway.judge.stranger(&found.asked(&head.headers, &target)).ok_or(Reception::Welcome)?;
         let mut ctx = Context::new(Arc::clone(gateway));
         ctx.begins(head, scheme);
         ctx.note_path(target.path());
         ctx.note_route(&found);
-        Some(Some(gateway.refusal(head, &mut ctx, &denial, &[])))
+        Ok(gateway.refusal(head, &mut ctx, &denial, &[]))
     }
 }
 
