@@ -21,7 +21,7 @@ fn world(lines: &str) -> (Fixture, Gateway, String) {
 
 /// How often each bound has struck that has.
 fn struck(admin: &Admin) -> Vec<(String, u64)> {
-    let metrics = String::from_utf8(admin.get("/metrics").body).unwrap();
+    let metrics = admin.metrics();
     let series = metrics.lines().filter_map(|line| {
         let (name, count) = line.strip_prefix("portcullis_bounds_hit_total{bound=\"")?.split_once("\"} ")?;
         Some((name.to_owned(), count.parse().unwrap()))

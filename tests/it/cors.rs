@@ -63,7 +63,7 @@ fn a_preflight_is_answered_without_a_key_and_without_the_upstream() {
     assert_eq!(answer.header("access-control-allow-headers"), Some("authorization, x-own"));
     assert_eq!(answer.header("access-control-allow-credentials"), None);
     assert_eq!(fixture.upstream.count(), 0);
-    let metrics = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
+    let metrics = gateway.admin.metrics();
     assert!(metrics.contains(r#"portcullis_requests_total{outcome="allowed",route="/open"} 1"#), "{metrics}");
 }
 

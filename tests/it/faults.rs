@@ -29,7 +29,7 @@ fn a_damaged_usage_file_is_set_aside_said_and_counted_and_the_gateway_starts() {
     let damaged = vec![0xa5; 100_000];
     fs::write(&usage, &damaged).unwrap();
     let server = Server::start(&config);
-    let metrics = String::from_utf8(server.admin.get("/metrics").body).unwrap();
+    let metrics = server.admin.metrics();
     assert!(metrics.contains("portcullis_usage_files_set_aside_total 1\n"), "{metrics}");
     let said = server.process.stdout();
     assert!(
@@ -71,7 +71,7 @@ fn assert_sane(gateway: &Gateway, id: &str) {
         numbers(&answer.json(), &mut found);
     }
     assert!(found.iter().all(|number| (0.0..1e9).contains(number)), "{found:?}");
-    let metrics = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
+    let metrics = gateway.admin.metrics();
     let own = metrics.lines().filter(|line| line.starts_with("portcullis_") && !line.contains(" NaN"));
     for line in own {
         let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();

@@ -76,7 +76,7 @@ fn statuses(gateway: &Gateway, count: usize) -> Vec<u16> {
 
 /// The series of one target.
 fn metric(gateway: &Gateway, target: SocketAddr) -> Option<u8> {
-    let text = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
+    let text = gateway.admin.metrics();
     let series = format!("portcullis_upstream_target_healthy{{target=\"{target}\",upstream=\"api\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
 }

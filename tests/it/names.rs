@@ -72,7 +72,7 @@ impl World {
 
     /// How many look-ups failed.
     fn failures(&self) -> u64 {
-        let metrics = String::from_utf8(self.gateway.admin.get("/metrics").body).unwrap();
+        let metrics = self.gateway.admin.metrics();
         let name = "portcullis_upstream_resolve_failures_total{";
         let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
         line.rsplit_once(' ').unwrap().1.parse().unwrap()

@@ -159,7 +159,7 @@ fn an_upstream_that_stays_as_it_is_keeps_its_connections_and_health_and_one_that
         "[upstreams.api]\ntargets = [\"{{upstream}}\"]\n[upstreams.dead]\ntargets = [\"127.0.0.1:1\"]\n{health}\n\
          [[routes]]\npath = \"/v1\"\nupstream = \"api\"\n[[routes]]\npath = \"/dead\"\nupstream = \"dead\"\naccess = \"public\"\n"
     ));
-    let metrics = || String::from_utf8(world.server.admin.get("/metrics").body).unwrap();
+    let metrics = || world.server.admin.metrics();
     let dead = "portcullis_upstream_target_healthy{target=\"127.0.0.1:1\",upstream=\"dead\"} 0";
     eventually("it is found dead", || metrics().contains(dead));
     let mut client = Client::new(world.server.address);

@@ -83,7 +83,7 @@ fn what_fails_is_sampled_only_where_that_is_said() {
     }
     let lines = || world.server.process.stdout().matches("\"target\":\"access\"").count();
     eventually("the good one has its line", || lines() == 1);
-    let metrics = String::from_utf8(world.server.admin.get("/metrics").body).unwrap();
+    let metrics = world.server.admin.metrics();
     assert!(metrics.contains("outcome=\"missing_key\",route=\"/v1\"} 1"), "they are counted all the same");
 }
 

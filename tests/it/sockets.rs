@@ -35,7 +35,7 @@ fn ask_unix(path: &Path, request: &str) -> String {
 }
 
 fn bound(gateway: &Gateway, name: &str) -> u64 {
-    let metrics = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
+    let metrics = gateway.admin.metrics();
     let start = format!("portcullis_bounds_hit_total{{bound=\"{name}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
 }
@@ -245,6 +245,6 @@ fn a_websocket_may_be_silent_for_as_long_as_its_upstream_says() {
     wire.assert_closed();
     assert!(watch.elapsed() > Duration::from_millis(1_500), "{:?}", watch.elapsed());
     eventually("the bound is counted", || bound(&gateway, "websocket_idle") == 1);
-    let metrics = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
+    let metrics = gateway.admin.metrics();
     assert!(metrics.contains(r#"portcullis_requests_total{outcome="allowed",route="/"} 1"#), "{metrics}");
 }

@@ -106,8 +106,7 @@ fn a_connection_may_go_from_refusals_to_answers_and_back() {
         assert_eq!(wire.ask(with_key(&secret)).status, 200);
         assert_eq!(fixture.upstream.count(), 2 * round);
     }
-    let answer = gateway.admin.call("GET", "/metrics", &[], "");
-    let metrics = String::from_utf8(answer.body).unwrap();
+    let metrics = gateway.admin.metrics();
     assert!(
         metrics.contains(r#"portcullis_requests_total{outcome="invalid_key",route="/v1"} 60"#),
         "{metrics}"

@@ -214,7 +214,7 @@ fn plain_bytes_on_a_tls_listener_and_a_head_that_trickles_in_tls_are_refused() {
 }
 
 fn counted(gateway: &Gateway, bound: &str) -> u64 {
-    let text = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
+    let text = gateway.admin.metrics();
     let series = format!("portcullis_bounds_hit_total{{bound=\"{bound}\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
 }

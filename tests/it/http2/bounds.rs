@@ -18,7 +18,7 @@ use crate::support::{
 const ENHANCE_YOUR_CALM: Option<u32> = Some(11);
 
 fn counted(gateway: &Gateway, bound: &str) -> u64 {
-    let text = String::from_utf8(gateway.admin.get("/metrics").body).unwrap();
+    let text = gateway.admin.metrics();
     let series = format!("portcullis_bounds_hit_total{{bound=\"{bound}\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
 }

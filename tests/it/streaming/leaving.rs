@@ -65,10 +65,6 @@ fn impatient() -> World {
     World::new(&format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\nidle_timeout = \"1s\"\n{PLAIN}"))
 }
 
-fn metrics(world: &World) -> String {
-    String::from_utf8(world.gateway.admin.call("GET", "/metrics", &[], "").body).unwrap()
-}
-
 #[test]
 fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_the_upstream_with_it() {
     let world = impatient();
@@ -82,7 +78,7 @@ fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_the_upstream_with_it(
         Wire::open(world.gateway.address).ask(get("/v1/x", &world.secret)).status == 200
     });
     let struck = r#"portcullis_bounds_hit_total{bound="idle_timeout"} 1"#;
-    eventually("the bound is counted", || metrics(&world).contains(struck));
+    eventually("the bound is counted", || world.gateway.admin.metrics().contains(struck));
     assert!(wire.rest().len() < 50_000_000);
 }
 
@@ -103,7 +99,7 @@ fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
         assert!(read > 0, "it was cut off after {all} bytes");
         all += read;
     }
-    assert!(!metrics(&world).contains(r#"bound="idle_timeout"} 1"#));
+    assert!(!world.gateway.admin.metrics().contains(r#"bound="idle_timeout"} 1"#));
 }
 
 #[test]
@@ -121,7 +117,11 @@ fn a_client_that_takes_no_answers_is_let_go_whatever_they_are() {
         assert!(closed, "{then:?}");
     }
     // It is nobody's failure but the client's.
-    assert!(!metrics(&world).contains("portcullis_upstream_errors_total{"), "{}", metrics(&world));
+    assert!(
+        !world.gateway.admin.metrics().contains("portcullis_upstream_errors_total{"),
+        "{}",
+        world.gateway.admin.metrics()
+    );
 }
 
 #[test]

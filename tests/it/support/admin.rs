@@ -55,6 +55,11 @@ impl Admin {
         self.call("GET", path, &[], "")
     }
 
+    /// What Prometheus would read.
+    pub fn metrics(&self) -> String {
+        String::from_utf8(self.get("/metrics").body).unwrap()
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.call("POST", path, &[], &body.to_string())
     }

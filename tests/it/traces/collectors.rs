@@ -11,7 +11,7 @@ use crate::support::{
 
 /// A series of `portcullis_trace_spans_total`.
 fn spans(admin: &Admin, result: &str) -> u64 {
-    let metrics = String::from_utf8(admin.get("/metrics").body).unwrap();
+    let metrics = admin.metrics();
     let name = format!("portcullis_trace_spans_total{{result=\"{result}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
