@@ -16,11 +16,13 @@ mod tasks;
 pub mod upgrade;
 mod upstreams;
 
+use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -37,7 +39,7 @@ use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, Peppering};
 use crate::usage::callers::Callers;
 use crate::usage::ledger::Ledger;
-use crate::usage::predecessor::Predecessors;
+use crate::usage::predecessor::{self, Predecessors};
 use crate::usage::quota::Quotas;
 use crate::usage::slab::Slab;
 use notify::{Notify, State as Told};
@@ -89,6 +91,7 @@ impl Core {
         before: Before,
     ) -> anyhow::Result<Self> {
         let StoreConfig::Redb { path } = &config.store;
+        refuse_without_store(path)?;
         let hasher = SecretHasher::new(config.keys.pepper.as_ref().map(crate::config::Pepper::expose));
         let mut store = match before {
             Before::Nobody => EmbeddedStore::open(path, Peppering(&hasher))?,
@@ -163,6 +166,21 @@ fn unlock(store: &dyn Store, key: &MasterKey, path: &Path, now: Timestamp) -> an
         ),
         error => error.into(),
     })
+}
+
+/// Refuses where the store is gone and its usage file is not: an empty store would know none of the keys.
+fn refuse_without_store(path: &Path) -> anyhow::Result<()> {
+    let is_gone = |path: &Path| fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let mut usage = predecessor::numbered(&usage_path(path)).into_iter().chain([usage_path(path)]);
+    match usage.find(|usage| !is_gone(usage)) {
+        Some(usage) if is_gone(path) => bail!(
+            "{}: the store is gone, and its usage file {} is still there; put the store back (`portcullis store \
+             restore`), or move that file away to begin with an empty store",
+            path.display(),
+            usage.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The usage file's path: the store's, with another ending.

@@ -99,7 +99,7 @@ fn silent(said: &str, secrets: &[String]) {
 fn sound(config: &Config) {
     let gateway = &config.gateway;
     assert!(gateway.threads > 0 && gateway.max_connections > 0 && !config.routes.is_empty());
-    assert!(gateway.listen.addresses().count() + gateway.tls.len() + gateway.listen.unix.len() > 0);
+    assert!(gateway.listen.places().count() + gateway.tls.len() > 0);
     for upstream in config.upstreams.values() {
         assert!(!upstream.targets.is_empty());
     }

@@ -11,7 +11,8 @@ use std::os::unix::net::UnixListener;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{SocketType, sockopt};
 
-use super::upgrade::{Given, Owner, Place};
+use super::upgrade::{Given, Owner};
+use crate::config::listen::Place;
 
 /// The variables that say what was passed.
 pub(super) const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];

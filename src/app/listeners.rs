@@ -1,6 +1,5 @@
 //! The sockets that the gateway and the admin API listen on.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,14 +9,13 @@ use tokio::runtime::Runtime;
 
 use super::certificates::Certificates;
 use super::upgrade::Sockets;
-use crate::config::Preamble;
-use crate::config::listen::Listen;
-use crate::proxy::listener::Transport;
+use crate::config::listen::{Listen, Place};
+use crate::proxy::listener::{Entrance, Transport};
 use crate::proxy::socket::Listener;
 
-/// The gateway's listeners, and where they are.
-pub(super) struct Listeners {
-    pub(super) all: Vec<(Listener, Transport)>,
+/// The gateway's plain entrances, and where they are.
+pub(super) struct Entrances {
+    pub(super) all: Vec<Entrance>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) sockets: Vec<PathBuf>,
 }
@@ -27,22 +25,25 @@ pub(super) fn bind_all(
     runtime: &Runtime,
     listen: &Listen,
     sockets: &mut Sockets,
-) -> anyhow::Result<Listeners> {
+) -> anyhow::Result<Entrances> {
     let _inside = runtime.enter();
-    let mut all = Vec::new();
-    for at in &listen.tcp {
-        all.push(Listener::Tcp(bind(runtime, *at, sockets)?));
+    let mut entrances = Entrances { all: Vec::new(), addresses: Vec::new(), sockets: Vec::new() };
+    for (place, begins) in listen.places() {
+        let listener = match place {
+            Place::Tcp(at) => {
+                let listener = bind(runtime, *at, sockets)?;
+                entrances.addresses.push(listener.local_addr()?);
+                Listener::Tcp(listener)
+            }
+            Place::Unix(path) => {
+                entrances.sockets.push(path.clone());
+                let listener = sockets.unix(path, listen.unix_mode);
+                listener.with_context(|| format!("cannot listen on {place}"))?
+            }
+        };
+        entrances.all.push(Entrance { listener, begins, transport: Transport::Plain });
     }
-    for at in &listen.proxied {
-        all.push(Listener::Proxied(bind(runtime, *at, sockets)?));
-    }
-    for path in &listen.unix {
-        let listener = sockets.unix(path, listen.unix_mode);
-        all.push(listener.with_context(|| format!("cannot listen on unix:{}", path.display()))?);
-    }
-    let addresses = all.iter().filter_map(|one| one.address().transpose()).collect::<io::Result<Vec<_>>>()?;
-    let all = all.into_iter().map(|one| (one, Transport::Plain)).collect();
-    Ok(Listeners { all, addresses, sockets: listen.unix.clone() })
+    Ok(entrances)
 }
 
 /// Binds one address, where no socket for it was given.
@@ -57,25 +58,18 @@ pub(super) fn bind(
     })
 }
 
-/// The TLS listeners with their certificates.
-pub(super) type Secured = Vec<(Listener, Transport)>;
-
 /// Binds every TLS listener, and says where they are.
 pub(super) fn bind_secured(
     runtime: &Runtime,
     certificates: &Certificates,
     sockets: &mut Sockets,
-) -> anyhow::Result<(Secured, Vec<SocketAddr>)> {
+) -> anyhow::Result<(Vec<Entrance>, Vec<SocketAddr>)> {
     let mut all = Vec::new();
     let mut addresses = Vec::new();
-    for (at, preamble, server) in certificates.listeners() {
+    for (at, begins, server) in certificates.listeners() {
         let listener = bind(runtime, at, sockets)?;
         addresses.push(listener.local_addr()?);
-        let listener = match preamble {
-            Preamble::None => Listener::Tcp(listener),
-            Preamble::Proxy => Listener::Proxied(listener),
-        };
-        all.push((listener, Transport::Tls(server)));
+        all.push(Entrance { listener: Listener::Tcp(listener), begins, transport: Transport::Tls(server) });
     }
     Ok((all, addresses))
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::certificates::Certificates;
-use super::listeners::{self, Listeners};
+use super::listeners::{self, Entrances};
 use super::readiness::{self, Lacks, Readiness};
 use super::reload::Reloader;
 use super::upgrade::{Followers, Offer, Origin, State, control_socket};
@@ -24,9 +24,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Store as StoreConfig};
 use crate::metrics::{Metrics, NO_ROUTE};
 use crate::proxy::connection::Connections;
-use crate::proxy::listener::{self, Ending, Transport};
+use crate::proxy::listener::{self, Ending, Entrance};
 use crate::proxy::routing::Routing;
-use crate::proxy::socket::Listener;
 use crate::proxy::upstream::watch::Watch;
 use crate::proxy::{Gateway, KeyedProxy};
 use crate::traces::Traces;
@@ -68,11 +67,11 @@ pub fn build_from(
     let proxies = runtime("gateway", config.gateway.threads)?;
     let admin = runtime("admin", 1)?;
     let sockets = &mut origin.sockets;
-    let Listeners { all: mut listeners, addresses: gateway_addresses, sockets: gateway_sockets } =
+    let Entrances { all: mut entrances, addresses: gateway_addresses, sockets: gateway_sockets } =
         listeners::bind_all(&proxies, &config.gateway.listen, sockets)?;
     let certificates = Arc::new(Certificates::load(&config.gateway.tls)?);
     let (secured, tls_addresses) = listeners::bind_secured(&proxies, &certificates, sockets)?;
-    listeners.extend(secured);
+    entrances.extend(secured);
     let admin_listener = listeners::bind(&admin, config.admin.listen, sockets)?;
     origin.check_unused()?;
     let tls = config.admin.tls.as_ref().map(admin::tls::acceptor).transpose()?;
@@ -116,7 +115,7 @@ pub fn build_from(
     let followed = Arc::clone(&followers);
     core.manage.tell(Box::new(move |writes| followed.tell(writes)));
     let serving_admin = admin.spawn(admin::serve(admin_listener, tls, state, admin_stopping));
-    let accepting = accept(&proxies, listeners, &connections, &ending);
+    let accepting = accept(&proxies, entrances, &connections, &ending);
     let background =
         tasks::Background::start(&admin, gateway, Arc::clone(&core.manage), Arc::clone(&certificates));
     let offer = new_offer(config, &core, origin, followers, Stops { drain, stop, admin: admin_stop });
@@ -164,14 +163,12 @@ fn new_offer(config: &Config, core: &Core, origin: Origin, followers: Arc<Follow
 
 fn accept(
     proxies: &Runtime,
-    listeners: Vec<(Listener, Transport)>,
+    entrances: Vec<Entrance>,
     connections: &Arc<Connections>,
     ending: &Ending,
 ) -> Vec<JoinHandle<()>> {
-    let accept = |(one, transport)| {
-        proxies.spawn(listener::accept(one, transport, Arc::clone(connections), ending.clone()))
-    };
-    listeners.into_iter().map(accept).collect()
+    let accept = |one| proxies.spawn(listener::accept(one, Arc::clone(connections), ending.clone()));
+    entrances.into_iter().map(accept).collect()
 }
 
 fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {

@@ -16,7 +16,7 @@ mod take;
 
 pub(super) use offer::{Offer, State};
 pub(super) use relay::Followers;
-pub(super) use sockets::{Given, Owner, Place, Sockets};
+pub(super) use sockets::{Given, Owner, Sockets};
 pub use successor::Started;
 pub use take::Origin;
 

@@ -161,8 +161,7 @@ fn config(document: &Value, around: &Surroundings<'_>, faults: &mut Faults) -> O
     let admin = root.object("admin").and_then(|fields| sections::admin(fields, around));
     if let (Some(gateway), Some(admin)) = (&gateway, &admin)
         && admin.listen.port() != 0
-        && (gateway.listen.addresses().any(|address| *address == admin.listen)
-            || gateway.tls.iter().any(|tls| tls.listen == admin.listen))
+        && (gateway.listen.has(admin.listen) || gateway.tls.iter().any(|tls| tls.listen == admin.listen))
     {
         root.fault_entry("admin", "listen", "is an address of gateway.listen as well");
     }

@@ -44,10 +44,10 @@ const NOT_YET: &str = "not supported yet";
 
 /// Reads `[gateway]`.
 pub fn gateway(mut fields: Fields<'_>, around: &Surroundings<'_>) -> Option<Gateway> {
-    let listen = listen::listen(&mut fields);
+    let trusted_proxies = fields.values("trusted_proxies", MAX_TRUSTED_PROXIES, network);
+    let listen = listen::listen(&mut fields, trusted_proxies.as_deref());
     let tls = tls::listeners(&mut fields, around, listen.as_ref());
     let threads = fields.require("threads", |v| integer(v, 0, MAX_THREADS)).map(threads);
-    let trusted_proxies = fields.values("trusted_proxies", MAX_TRUSTED_PROXIES, network);
     let max_request_header =
         fields.require("max_request_header", |v| quantity::size(v, HEADER_BYTES.0, HEADER_BYTES.1));
     let max_request_body = fields.require("max_request_body", body_limit);

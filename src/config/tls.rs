@@ -34,7 +34,7 @@ pub fn listeners(
     let mut found: Vec<TlsListener> = Vec::new();
     fields.list("tls", MAX_ENTRIES, |value, pointer, faults| {
         let entry = entry(value, pointer, faults, around)?;
-        let taken = plain.is_some_and(|plain| plain.addresses().any(|address| *address == entry.listen));
+        let taken = plain.is_some_and(|plain| plain.has(entry.listen));
         if entry.listen.port() != 0 && taken {
             faults.add(format!("{pointer}/listen"), "is an address of gateway.listen as well");
         }

@@ -23,6 +23,7 @@ use super::places::Place;
 use super::preamble::{self, Preamble};
 use super::socket::{Listener, Socket};
 use super::{panics, request};
+use crate::config;
 use crate::metrics::bounds::Bound;
 use crate::tls::server::Server;
 
@@ -30,6 +31,17 @@ use crate::tls::server::Server;
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How often a stop looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// A way in: where connections come from, and what they are to say.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The listening socket.
+    pub listener: Listener,
+    /// What each connection begins with.
+    pub begins: config::Preamble,
+    /// What is spoken after it.
+    pub transport: Transport,
+}
 
 /// What is spoken on a listener's sockets.
 #[derive(Debug, Clone)]
@@ -56,26 +68,14 @@ struct Accepted {
     peer: SocketAddr,
     /// Its first moment, from which its first head has its time.
     began: Instant,
-    kind: Kind,
+    begins: config::Preamble,
     transport: Transport,
     _place: Place,
 }
 
-/// What a connection begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Request,
-    ProxyHeader,
-}
-
-/// Accepts on one listener until it is told to end. Every connection beyond the bound is closed at once.
-pub async fn accept(
-    listener: Listener,
-    transport: Transport,
-    connections: Arc<Connections>,
-    mut ending: Ending,
-) {
-    let kind = if matches!(listener, Listener::Proxied(_)) { Kind::ProxyHeader } else { Kind::Request };
+/// Accepts at one entrance until it is told to end. Every connection beyond the bound is closed at once.
+pub async fn accept(entrance: Entrance, connections: Arc<Connections>, mut ending: Ending) {
+    let Entrance { listener, begins, transport } = entrance;
     let mut tasks = JoinSet::new();
     let mut failing = Failing::No;
     loop {
@@ -93,7 +93,7 @@ pub async fn accept(
                     continue;
                 };
                 let (began, transport) = (Instant::now(), transport.clone());
-                let accepted = Accepted { socket, peer, began, kind, transport, _place: place };
+                let accepted = Accepted { socket, peer, began, begins, transport, _place: place };
                 let metrics = Arc::clone(&connections.gateway.metrics);
                 let work = serve(Arc::clone(&connections), accepted, ending.clone());
                 tasks.spawn(panics::counted(metrics, work));
@@ -107,8 +107,8 @@ pub async fn accept(
 }
 
 async fn serve(connections: Arc<Connections>, accepted: Accepted, mut ending: Ending) {
-    let Accepted { mut socket, mut peer, began, kind, transport, _place } = accepted;
-    if kind == Kind::ProxyHeader {
+    let Accepted { mut socket, mut peer, began, begins, transport, _place } = accepted;
+    if begins == config::Preamble::Proxy {
         let named = tokio::select! {
             biased;
             _ = ending.stop.wait_for(|stop| *stop) => return,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::config::listen::UNIX_PEER;
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -90,8 +92,6 @@ impl AsyncWrite for Socket {
 pub enum Listener {
     /// A TCP port.
     Tcp(TcpListener),
-    /// A TCP port on which each connection begins with a PROXY protocol header.
-    Proxied(TcpListener),
     /// A Unix socket. Its file goes when this does.
     Unix(UnixListener, SocketFile),
 }
@@ -100,7 +100,7 @@ impl Listener {
     /// The next connection, with its other end's address. A Unix socket's other end is on this machine.
     pub(super) async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         match self {
-            Self::Tcp(listener) | Self::Proxied(listener) => {
+            Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // A socket that refuses the option is slower, no more.
                 let _ = stream.set_nodelay(true);
@@ -108,19 +108,8 @@ impl Listener {
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Socket::Unix(stream), (Ipv4Addr::LOCALHOST, 0).into()))
+                Ok((Socket::Unix(stream), (UNIX_PEER, 0).into()))
             }
-        }
-    }
-
-    /// The address of a TCP port.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn address(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Self::Tcp(listener) | Self::Proxied(listener) => listener.local_addr().map(Some),
-            Self::Unix(..) => Ok(None),
         }
     }
 
@@ -150,7 +139,7 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(listener) | Self::Proxied(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
             Self::Unix(listener, _) => listener.as_fd(),
         }
     }

@@ -179,6 +179,35 @@ fn without_a_header_that_is_believed_a_connection_is_closed() {
 }
 
 #[test]
+fn a_proxy_on_a_unix_socket_says_who_the_client_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxied.sock");
+    let fixture = fixture(&format!(
+        "listen = []\nproxy_protocol = [\"127.0.0.1:0\", \"unix:{}\"]\ntrusted_proxies = [\"127.0.0.1\"]",
+        path.display()
+    ));
+    let gateway = fixture.start();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let (_, secret) = gateway.admin.key(&json!({"ip_allow": ["203.0.113.7/32", "127.0.0.1/32"]}));
+    let request = get("/v1", &secret);
+    for (header, client) in [("TCP4 203.0.113.7 10.0.0.1 56324 443", "203.0.113.7"), ("UNKNOWN", "127.0.0.1")]
+    {
+        assert!(ask_unix(&path, &format!("PROXY {header}\r\n{request}")).starts_with("HTTP/1.1 200 "));
+        assert_eq!(fixture.upstream.last().header("x-forwarded-for"), Some(client));
+    }
+    let other = ask_unix(&path, &format!("PROXY TCP4 203.0.113.8 10.0.0.1 56324 443\r\n{request}"));
+    assert!(other.contains("ip_not_allowed"), "{other}");
+    let mut unnamed = UnixStream::connect(&path).unwrap();
+    unnamed.write_all(request.as_bytes()).unwrap();
+    let heard = unnamed.read(&mut [0]);
+    assert!(matches!(&heard, Ok(0) | Err(_)), "without the header nobody is heard: {heard:?}");
+    assert_eq!((bound(&gateway, "proxy_protocol"), fixture.upstream.count()), (1, 2));
+    assert_eq!(gateway.admin.get("/readyz").status, 200, "the probe needs no header");
+    gateway.stop();
+    assert!(!path.exists());
+}
+
+#[test]
 fn an_address_has_a_bounded_number_of_connections() {
     let (fixture, gateway, address) = behind("127.0.0.1", "max_connections_per_address = 2");
     let (_, secret) = gateway.admin.key(&json!({}));

@@ -1,5 +1,6 @@
 //! The listening sockets of a process: those that it was given, those that it bound, and those that it can give.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,22 +8,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
+use crate::config::listen::Place;
 use crate::proxy::socket::{Leave, Listener, SocketFile};
 
 /// How many clients may connect before they are accepted: as many as the system lets wait (`net.core.somaxconn`), up to
 /// this. Who finds the queue full tries again a second later.
 const BACKLOG: i32 = 4096;
-
-/// Where a socket listens, as the configuration says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
 
 /// Whose the file of a Unix socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,15 +58,6 @@ pub(crate) struct Sockets {
     given: Vec<Given>,
     adopted: Vec<Adopted>,
     offered: Vec<Offered>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 impl Sockets {

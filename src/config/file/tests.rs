@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::listen::Place;
 use crate::config::{Access, HostPattern, MetricsAccess};
 
 /// The least that a file must say.
@@ -38,7 +39,7 @@ fn faults(text: &str) -> Vec<String> {
 #[test]
 fn a_minimal_file_gets_the_defaults() {
     let config = read(MINIMAL).unwrap();
-    assert_eq!(config.gateway.listen.tcp, ["0.0.0.0:8080".parse().unwrap()]);
+    assert_eq!(config.gateway.listen.direct, [Place::Tcp("0.0.0.0:8080".parse().unwrap())]);
     assert_eq!(config.gateway.max_connections, 20_000);
     assert_eq!(config.admin.metrics, MetricsAccess::Open);
     assert_eq!(config.routes[0].host, HostPattern::Any);
@@ -135,7 +136,7 @@ fn variables_are_put_in_everywhere() {
         "[gateway]\nlisten = [\"0.0.0.0:${{PORT}}\"]\n{text}\n[upstreams.api.set_headers]\na = \"Bearer ${{API_KEY}}\"\n"
     );
     let config = read(&text).unwrap();
-    assert_eq!(config.gateway.listen.tcp[0].port(), 8081);
+    assert!(config.gateway.listen.has("0.0.0.0:8081".parse().unwrap()));
     assert_eq!(config.routes[0].path, "/8081");
     assert_eq!(config.upstreams["api"].set_headers[0].value, "Bearer hunter2-hunter2-hunter2");
 }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::config::bounds::ClientBounds;
 use crate::config::file::parse;
 use crate::config::http2::{Cleartext, Http2};
-use crate::config::listen::Listen;
+use crate::config::listen::{Listen, Place};
 use crate::config::log::{AccessLog, Log, LogFormat, Ratio, Sampling};
 use crate::key::due::RotateAfter;
 
@@ -54,10 +54,9 @@ fn the_defaults_are_those_of_the_contract() {
             max_control_frames: 1000,
         },
         listen: Listen {
-            tcp: vec!["0.0.0.0:8080".parse().unwrap()],
-            unix: vec![],
-            unix_mode: 0o600,
+            direct: vec![Place::Tcp("0.0.0.0:8080".parse().unwrap())],
             proxied: vec![],
+            unix_mode: 0o600,
         },
         threads: cores,
         trusted_proxies: vec![],
@@ -99,21 +98,22 @@ fn the_defaults_are_those_of_the_contract() {
 fn the_gateway_reads_every_field() {
     let gateway = good(
         "[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"[::1]:80\", \"unix:/run/x.sock\"]\nthreads = 1\n\
-         unix_mode = \"0660\"\nproxy_protocol = [\"127.0.0.1:0\"]\nmax_request_headers = 8\nbody_timeout = \"1s\"\n\
+         unix_mode = \"0660\"\nproxy_protocol = [\"127.0.0.1:0\", \"unix:/p\"]\nmax_request_headers = 8\nbody_timeout = \"1s\"\n\
          min_body_rate = \"0\"\nbody_grace = \"0s\"\nmax_requests_per_connection = 0\n\
          max_connections_per_address = 0\n\
-         trusted_proxies = [\"10.1.2.3/8\", \"192.0.2.1\", \"fd00::/8\"]\nmax_request_header = \"1KiB\"\n\
+         trusted_proxies = [\"10.1.2.3/8\", \"127.0.0.1\", \"fd00::/8\"]\nmax_request_header = \"1KiB\"\n\
          max_request_body = \"10MB\"\nheader_timeout = \"100ms\"\nidle_timeout = \"1h\"\nmax_connections = 1\n\
          shutdown_grace = \"0s\"\nh2c = false\n",
     )
     .gateway;
-    assert_eq!(gateway.listen.tcp.len(), 3);
-    assert_eq!(gateway.listen.unix, [Path::new("/run/x.sock")]);
-    assert_eq!((gateway.listen.unix_mode, gateway.listen.proxied.len()), (0o660, 1));
+    let Listen { direct, proxied, unix_mode } = gateway.listen;
+    assert_eq!((direct.len(), &direct[3]), (4, &Place::Unix("/run/x.sock".into())));
+    assert_eq!((proxied.len(), &proxied[1]), (2, &Place::Unix("/p".into())));
+    assert_eq!(unix_mode, 0o660);
     assert_eq!((gateway.bounds.headers, gateway.bounds.body_rate), (8, None));
     assert_eq!((gateway.bounds.requests, gateway.bounds.connections_per_address), (None, None));
     let proxies: Vec<_> = gateway.trusted_proxies.iter().map(ToString::to_string).collect();
-    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
+    assert_eq!(proxies, ["10.0.0.0/8", "127.0.0.1/32", "fd00::/8"]);
     assert_eq!(gateway.max_request_body, NonZeroU64::new(10_000_000));
     assert_eq!(gateway.shutdown_grace, Duration::ZERO);
 }
@@ -132,6 +132,14 @@ fn each_rule_of_the_gateway_is_checked() {
         (
             "[gateway]\ntrusted_proxies = [\"10.0.0.0/8\"]\nproxy_protocol = [\"0.0.0.0:8080\"]",
             "gateway.proxy_protocol[0]: is listed twice",
+        ),
+        (
+            "[gateway]\nlisten = [\"unix:/a\"]\ntrusted_proxies = [\"10.0.0.0/8\"]\nproxy_protocol = [\"unix:/a\"]",
+            "gateway.proxy_protocol[0]: is listed twice",
+        ),
+        (
+            "[gateway]\ntrusted_proxies = [\"10.0.0.0/8\"]\nproxy_protocol = [\"unix:/a\"]",
+            "gateway.proxy_protocol: needs 127.0.0.1 in trusted_proxies",
         ),
         ("[gateway]\nmax_request_headers = 251", "gateway.max_request_headers: must be from 8 to 250"),
         ("[gateway]\nbody_timeout = \"2h\"", "gateway.body_timeout: must be from 100ms to 1h"),

@@ -105,6 +105,24 @@ fn a_redb_file_of_another_program_and_a_store_of_a_newer_version_are_named() {
 }
 
 #[test]
+fn a_store_that_is_gone_is_not_replaced_by_an_empty_one() {
+    let (fixture, config) = with_store();
+    let path = fixture.store_path();
+    let kept = fixture.folder.path().join("kept");
+    fs::rename(&path, &kept).unwrap();
+    let before = contents(fixture.folder.path());
+    let said = refused(&mut serve(&config));
+    assert!(said.contains("portcullis.redb: the store is gone") && said.contains("store restore"), "{said}");
+    assert_eq!(contents(fixture.folder.path()), before);
+    fs::rename(&kept, &path).unwrap();
+    assert_eq!(Server::start(&config).admin.get("/api/v1/keys").json()["total"], 20);
+    // Whoever wants an empty one can have it.
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(path.with_extension("usage")).unwrap();
+    assert_eq!(Server::start(&config).admin.get("/api/v1/keys").json()["total"], 0);
+}
+
+#[test]
 fn a_store_that_another_process_has_is_named_and_that_process_goes_on() {
     let fixture = Fixture::new();
     let config = config_file(&fixture);
@@ -163,11 +181,11 @@ fn files_that_may_not_be_written_are_named() {
     open(&fixture.store_path(), 0o000);
     let said = run();
     assert!(said.contains("portcullis.redb") && said.contains("ermission"), "a store to nobody: {said}");
-    fs::rename(fixture.store_path(), folder.join("elsewhere.redb")).unwrap_or_else(|_| {
-        open(folder, 0o755);
-        fs::rename(fixture.store_path(), folder.join("elsewhere.redb")).unwrap();
-        open(folder, 0o555);
-    });
+    open(folder, 0o755);
+    for path in [fixture.store_path(), fixture.store_path().with_extension("usage")] {
+        fs::remove_file(path).unwrap();
+    }
+    open(folder, 0o555);
     let said = run();
     assert!(said.contains("portcullis.redb") && said.contains("cannot be made"), "a folder to read: {said}");
     assert!(!fixture.store_path().exists());
