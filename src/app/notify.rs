@@ -25,6 +25,8 @@ pub(super) enum State {
     Ready,
     /// It serves again after a reload.
     Reloaded,
+    /// It serves as before: the configuration file was refused.
+    Refused,
     /// It is the process of this number that serves.
     Succeeded(i32),
     /// A reload begins.
@@ -60,6 +62,10 @@ impl Notify {
             State::Ready => format!("MAINPID={}\nREADY=1\nSTATUS=serving", std::process::id()),
             // Not which process: by the time that it arrives that may be another.
             State::Reloaded => "READY=1\nSTATUS=serving".to_owned(),
+            State::Refused => {
+                "READY=1\nSTATUS=serving as before: the configuration file was refused, its faults are in the log"
+                    .to_owned()
+            }
             State::Succeeded(by) => format!("MAINPID={by}"),
             State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", clock::machine_micros()),
             State::Stopping => "STOPPING=1\nSTATUS=finishing what runs".to_owned(),

@@ -86,18 +86,19 @@ pub(super) fn hear(app: &App, early: Option<&Early>) -> anyhow::Result<Hearing> 
 /// Blocks until a signal says to stop, or a new process has taken over.
 pub(super) fn wait(app: &App, hearing: Hearing) -> anyhow::Result<Ended> {
     let Hearing { mut signals, hung_up } = hearing;
-    if hung_up {
-        reload(app);
-    }
+    let reloaded = hung_up.then(|| reload(app));
     let manager = Notify::new();
     manager.tell(State::Ready);
+    if let Some(told) = reloaded {
+        manager.tell(told);
+    }
     Notify::keep_alive(app.proxies.handle(), app.offer.drain.subscribe());
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
                 manager.tell(State::Reloading);
-                reload(app);
-                app.offer.while_serving(|| manager.tell(State::Reloaded));
+                let told = reload(app);
+                app.offer.while_serving(|| manager.tell(told));
             }
             SIGUSR2 => app.start_successor(),
             _ => {
@@ -133,7 +134,10 @@ pub(super) fn stop_while_ending(stop: &watch::Sender<bool>) -> anyhow::Result<()
     Ok(())
 }
 
-fn reload(app: &App) {
-    // What is wrong was said in the log, and `/readyz` says it.
-    let _ = app.reloader.run(&Actor::local(BY_SIGNAL), Unwritten::Allow);
+/// What there is to tell of a reload. What was wrong was said in the log, and `/readyz` says it.
+fn reload(app: &App) -> State {
+    match app.reloader.run(&Actor::local(BY_SIGNAL), Unwritten::Allow) {
+        Ok(_) => State::Reloaded,
+        Err(_) => State::Refused,
+    }
 }

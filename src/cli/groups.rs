@@ -142,7 +142,7 @@ pub(super) fn run(kind: Kind, args: &Args, form: Form) -> anyhow::Result<ExitCod
         }
         Command::Delete(named) => {
             client.change(&Method::DELETE, &at(&named.name), None, None)?;
-            output::note(format!("{} is deleted", named.name));
+            output::gone(&named.name, "deleted", form)?;
         }
     }
     Ok(ExitCode::SUCCESS)

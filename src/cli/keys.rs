@@ -233,7 +233,7 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
         Command::Rotate(args) => rotate(&client, args, form),
         Command::Rotation(args) => rotation::run(&client, args, form),
         Command::Revoke(args) => revoke(&client, args, form),
-        Command::Delete(args) => delete(&client, args),
+        Command::Delete(args) => delete(&client, args, form),
         Command::Check(args) => check::run(&client, args, form),
         Command::Import(_) => Ok(()),
         Command::Export(args) => export::run(&client, args),
@@ -308,7 +308,7 @@ fn post(
     show::key(&client.change(&Method::POST, &path, changed.if_match.as_deref(), body)?, form)
 }
 
-fn delete(client: &Client, args: &DeleteArgs) -> anyhow::Result<()> {
+fn delete(client: &Client, args: &DeleteArgs, form: Form) -> anyhow::Result<()> {
     let path = args.changed.target.path("")?;
     if !args.yes && output::is_interactive() {
         let key = client.get(&path, &Vec::new())?.body;
@@ -320,8 +320,7 @@ fn delete(client: &Client, args: &DeleteArgs) -> anyhow::Result<()> {
         }
     }
     client.change(&Method::DELETE, &path, args.changed.if_match.as_deref(), None)?;
-    output::note(format!("{} is deleted; its usage is kept", args.changed.target.id));
-    Ok(())
+    output::gone(&args.changed.target.id, "deleted; its usage is kept", form)
 }
 
 /// A new secret alone on standard output, and the key it belongs to on standard error.

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use anyhow::Context;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Blanks between two columns.
 const GAP: u16 = 2;
@@ -69,6 +69,15 @@ pub(super) fn secret(secret: &str) -> anyhow::Result<()> {
 pub(super) fn note(text: impl Display) {
     // There is no place left to say that it could not be said.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says that what has this name is no longer there, as JSON also on standard output: the admin API answers with nothing.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn gone(name: &str, how: &str, form: Form) -> anyhow::Result<()> {
+    note(format!("{name} is {how}"));
+    if form == Form::Json { json(&json!({"deleted": name})) } else { Ok(()) }
 }
 
 /// Whether a person can be asked.

@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, form: Form) -> anyhow::Result<ExitCode> {
                 ));
             }
             client.change(&Method::DELETE, &format!("{PATH}/{id}"), None, None)?;
-            output::note(format!("{id} is revoked"));
+            output::gone(id, "revoked", form)?;
         }
     }
     Ok(ExitCode::SUCCESS)

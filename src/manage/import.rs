@@ -3,6 +3,7 @@
 //! A line is imported whole or not at all, and the report says why. The lines of one call are one transaction.
 
 use std::collections::HashSet;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -64,7 +65,8 @@ impl Manage {
                     continue;
                 }
                 let read = self.read_line(line).and_then(|mut line| {
-                    let id = line.id.unwrap_or_else(|| self.new_id(&mut writer));
+                    let id =
+                        line.id.or_else(|| line.made.map(id_of)).unwrap_or_else(|| self.new_id(&mut writer));
                     line.key.id = id;
                     self.refuse_known(&line, &digests, &ids)?;
                     self.check_groups(None, &line.key).map_err(|error| error.to_string())?;
@@ -164,7 +166,8 @@ impl Manage {
             // Derived from `expires_at`, as everywhere; without one the key would come in active.
             fields.fault("status", "an expired key needs an `expires_at` that is over");
         }
-        let created_at = created_at.unwrap_or(now).min(now);
+        let made = created_at.filter(|at| *at < now);
+        let created_at = made.unwrap_or(now);
         let (version, secret) = credential?;
         let version = SecretVersion { created_at, ..version };
         let key = Key {
@@ -179,7 +182,7 @@ impl Manage {
             versions: vec![version],
             revision: 0,
         };
-        Some(Line { key, id, secret })
+        Some(Line { key, id, made, secret })
     }
 
     /// The secret, or its hash: one of the two.
@@ -234,11 +237,19 @@ impl Manage {
     }
 }
 
+/// An ID for a key that was created then, so that it stands in lists among those of its time.
+fn id_of(created_at: Timestamp) -> KeyId {
+    let at = UNIX_EPOCH + Duration::from_millis(created_at.as_millis());
+    KeyId::from_u128(ulid::Ulid::from_datetime(at).0)
+}
+
 /// A line that was read.
 pub(super) struct Line {
     /// The key; its ID is set once it is known.
     pub(super) key: Key,
     id: Option<KeyId>,
+    /// When it was created, where the line says so.
+    made: Option<Timestamp>,
     /// The secret, where the line had more than its hash.
     pub(super) secret: Option<NewSecret>,
 }

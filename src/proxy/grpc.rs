@@ -31,13 +31,15 @@ impl Code {
     /// What an HTTP status is to a gRPC client.
     fn of(status: StatusCode) -> Self {
         match status {
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Self::InvalidArgument,
+            StatusCode::BAD_REQUEST => Self::InvalidArgument,
             StatusCode::UNAUTHORIZED => Self::Unauthenticated,
             StatusCode::FORBIDDEN => Self::PermissionDenied,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Self::Unimplemented,
-            StatusCode::TOO_MANY_REQUESTS => Self::ResourceExhausted,
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::ResourceExhausted,
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
-            StatusCode::GATEWAY_TIMEOUT => Self::DeadlineExceeded,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Self::DeadlineExceeded,
             _ => Self::Internal,
         }
     }
@@ -112,8 +114,9 @@ mod tests {
             (Denial::NoRoute, "12"),
             (Denial::MethodNotAllowed(vec![]), "12"),
             (Denial::BadRequest("x".into()), "3"),
-            (Denial::BodyTooLarge(1), "3"),
-            (Denial::HeaderTooLarge(1), "13"),
+            (Denial::BodyTooLarge(1), "8"),
+            (Denial::HeaderTooLarge(1), "8"),
+            (Denial::RequestTimeout, "4"),
             (Denial::InternalError, "13"),
         ];
         for (denial, code) in cases {

@@ -92,6 +92,38 @@ fn a_secret_of_any_form_of_visible_ascii_is_taken() {
 }
 
 #[test]
+fn a_key_that_was_created_long_ago_stands_among_those_of_its_time() {
+    let gateway = Fixture::new().start();
+    let (first, _) = gateway.admin.key(&json!({"name": "now"}));
+    let line = |name: &str, more: Value| {
+        let mut line = json!({"name": name, "secret": format!("sk-imported-0123456789-{name}")});
+        line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        line.to_string()
+    };
+    let lines = [
+        line("b", json!({"created_at": "2021-05-06T07:08:09Z"})),
+        line("c", json!({"created_at": "2024-01-01T00:00:00.123Z"})),
+        line("a", json!({"created_at": "1970-01-01T00:00:00Z"})),
+        line("d", json!({})),
+        line("e", json!({"created_at": "2999-01-01T00:00:00Z"})),
+    ];
+    assert_eq!(report(&gateway.admin, &lines.join("\n")), (5, vec![]));
+    let names = |sort: &str| -> Vec<String> {
+        let page = gateway.admin.get(&format!("/api/v1/keys?sort={sort}")).json();
+        let items = page["items"].as_array().unwrap();
+        let times: Vec<_> = items.iter().map(|key| key["created_at"].as_str().unwrap()).collect();
+        assert!(
+            if sort == "created_at" { times.is_sorted() } else { times.iter().rev().is_sorted() },
+            "{times:?}"
+        );
+        items.iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("created_at"), ["a", "b", "c", "now", "d", "e"]);
+    assert_eq!(names("-created_at"), ["e", "d", "now", "c", "b", "a"]);
+    assert_eq!(gateway.admin.show(&first)["name"], "now");
+}
+
+#[test]
 fn a_line_may_set_any_field_of_a_key() {
     let gateway = Fixture::new().start();
     let secret = "sk-with-everything-0123456789";

@@ -14,6 +14,7 @@ mod audit;
 mod backup;
 mod bounds;
 mod check;
+mod command_line;
 mod cors;
 mod credentials;
 mod cut;

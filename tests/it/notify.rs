@@ -25,6 +25,11 @@ fn ready_reloading_alive_and_stopping_are_told() {
     let told: f64 = micros.parse().unwrap();
     assert!(told > 0.0 && told / 1e6 <= uptime + 1.0, "{told} of {uptime}");
     assert!(manager.told().starts_with("READY=1\n"), "a reload ends with that, and does not say who serves");
+    std::fs::write(&config, "no TOML").unwrap();
+    server.process.signal(Signal::HUP);
+    assert!(manager.told().starts_with("RELOADING=1\n"));
+    let refused = manager.told();
+    assert!(refused.starts_with("READY=1\nSTATUS=") && refused.contains("was refused"), "{refused}");
     server.process.signal(Signal::TERM);
     assert!(manager.told().starts_with("STOPPING=1\n"));
     assert_eq!(server.process.wait(Duration::from_secs(5)).code(), Some(0));
