@@ -235,6 +235,8 @@ impl ProxyHttp for KeyedProxy {
         pace::passes();
         if end_of_stream {
             pace::is_free();
+            // The end alone. Pingora would write an empty chunk for it, and then the end's own (RFC 9112 section 7.1).
+            *body = body.take().filter(|bytes| !bytes.is_empty());
         }
         ctx.body.check(ctx.body_bytes)
     }

@@ -1,6 +1,7 @@
 //! HTTP/2 clients: the same judgement as for HTTP/1.1, each stream for itself, and the bounds of a connection.
 
 mod bounds;
+mod ends;
 mod refused;
 
 use std::time::Duration;
