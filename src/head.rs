@@ -8,6 +8,7 @@
 //! meaning of the path (`routes::target`).
 
 mod absolute;
+mod body;
 mod fault;
 mod fields;
 pub mod http2;
@@ -20,6 +21,7 @@ use http::Method;
 use memchr::{memchr, memchr_iter};
 
 pub use absolute::to_origin_form;
+pub use body::{Body, BodyFault};
 pub use fault::{FaultKind, HeadFault};
 pub use fields::{MAX_CONNECTION_OPTIONS, MAX_FIELDS};
 

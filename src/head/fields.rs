@@ -200,12 +200,16 @@ fn digits(text: &[u8], most: usize) -> Option<u64> {
 /// Whether these may be a field's value: visible characters, SP, HTAB, and bytes over 0x7F (RFC 9110 section 5.5).
 /// It counts rather than stops at the first bad byte: without a way out of the loop it compiles to vector code.
 fn is_value(value: &[u8]) -> bool {
-    let is_control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7F;
     value.iter().filter(|&&byte| is_control(byte)).count() == 0
 }
 
+/// Whether a byte may not be part of a field's value.
+pub(super) const fn is_control(byte: u8) -> bool {
+    (byte < 0x20 && byte != b'\t') || byte == 0x7F
+}
+
 /// Whether a byte may be part of a token (RFC 9110 section 5.6.2).
-const fn is_token_byte(byte: u8) -> bool {
+pub(super) const fn is_token_byte(byte: u8) -> bool {
     TOKEN_BYTES[byte as usize]
 }
 

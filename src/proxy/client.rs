@@ -5,9 +5,9 @@
 //! as soon as the connection is read from, which Pingora does whenever it waits for the upstream: a head whose body is
 //! late is not late itself.
 //!
-//! While a client waits for its answer, Pingora looks by a read of one byte whether it is still there, and drops the
-//! answer where it gets one. What a client sends after a request without a body is its next request (RFC 9112
-//! section 9.3.2), so it is kept for the read that wants it.
+//! Pingora sees no byte of a body that can be read in two ways, nor any after its end: those are the client's next
+//! request (RFC 9112 section 9.3.2), and are kept for the read that wants them. While a client waits for its answer,
+//! Pingora looks by a read of one byte whether it is still there, and would drop the answer where it got one.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
@@ -181,21 +181,30 @@ impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> AsyncRead for Client<S> {
                 return Poll::Ready(Err(error));
             }
         }
-        if buf.capacity() == LOOK && exchange::is_bodiless() {
+        if buf.capacity() == LOOK && exchange::is_whole() {
             return self.look(cx);
         }
         if !self.ahead.is_empty() {
             let most = buf.remaining().min(self.ahead.len());
-            buf.put_slice(&self.ahead.split_to(most));
+            let taken = exchange::takes(&self.ahead[..most]).ok_or(io::ErrorKind::InvalidData)?;
+            buf.put_slice(&self.ahead.split_to(taken));
             return Poll::Ready(Ok(()));
         }
+        let start = buf.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
         if read.is_pending() {
             pace::waits();
-        } else {
-            pace::sends();
+            return Poll::Pending;
         }
-        read
+        pace::sends();
+        ready!(read)?;
+        let fresh = &buf.filled()[start..];
+        let taken = exchange::takes(fresh).ok_or(io::ErrorKind::InvalidData)?;
+        if taken < fresh.len() {
+            self.ahead.extend_from_slice(&fresh[taken..]);
+            buf.set_filled(start + taken);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -277,7 +286,7 @@ impl<S> GetSocketDigest for Client<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::Framing;
+    use crate::head::{Body, Framing};
     use exchange::{attended, serves};
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
@@ -294,7 +303,7 @@ mod tests {
     async fn serving<T>(framing: Framing, work: impl Future<Output = T>) -> T {
         let mut done = None;
         attended(Duration::from_mins(1), async {
-            serves(framing, Duration::from_mins(1));
+            serves(Some(Body::of(framing)), Duration::from_mins(1));
             done = Some(work.await);
         })
         .await;

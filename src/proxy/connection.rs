@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::addresses::Addresses;
 use super::bounds::Bounds;
 use super::context::Context;
-use super::exchange::{attended, serves};
+use super::exchange::{attended, rests, serves};
 use super::http2::{self, Arrival, PREFACE};
 use super::listener::Ending;
 use super::pace::measured;
@@ -37,7 +37,7 @@ use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
 use crate::config::http2::Cleartext;
-use crate::head::{self, FaultKind, Framing, HeadFault};
+use crate::head::{self, Body, FaultKind, Framing, HeadFault};
 use crate::metrics::bounds::Bound;
 use crate::request_id;
 
@@ -70,8 +70,8 @@ pub struct Connections {
 
 /// What reading a head came to.
 enum Incoming {
-    /// All of it and whatever followed, and how the request's body is framed.
-    Head(BytesMut, Framing),
+    /// All of it.
+    Head(Received),
     /// The beginning of HTTP/2.
     Preface(BytesMut),
     /// Our own probe.
@@ -80,6 +80,16 @@ enum Incoming {
     Nothing,
     /// It is refused.
     Refused(Denial),
+}
+
+/// A head that was read.
+struct Received {
+    /// Its bytes, and those of the body that came with them.
+    bytes: BytesMut,
+    /// How the body is framed.
+    framing: Framing,
+    /// What is yet to come of the body; `None` where an upgrade is asked for, after which anything may come.
+    body: Option<Body>,
 }
 
 /// Which of a connection's requests is waited for.
@@ -138,7 +148,7 @@ impl Connections {
         let mut turn = Turn::First(began);
         let mut served = 0;
         let mut acquaintance = Acquaintance::Stranger;
-        // The next request, where it came together with one that has no body.
+        // The next request, where it came together with the whole of one.
         let mut ahead = BytesMut::new();
         let mut bounds = self.bounds();
         // One timer for all its waits: setting it on is cheaper than another.
@@ -150,8 +160,8 @@ impl Connections {
                 incoming = self.read_head(&mut stream, turn, &mut ahead, &mut bounds, idle.as_mut()) => incoming,
             };
             turn = Turn::Later;
-            let (head, framing) = match incoming {
-                Incoming::Head(head, framing) => (head, framing),
+            let Received { bytes: head, framing, body } = match incoming {
+                Incoming::Head(received) => received,
                 Incoming::Probe => return tell_probe(stream).await,
                 Incoming::Preface(read) => {
                     let arrival = Arrival { peer, read, began };
@@ -161,14 +171,17 @@ impl Connections {
                 Incoming::Refused(denial) => return self.refuse(stream, peer, &denial).await,
             };
             let _running = Running::new(&self.running);
-            serves(framing, bounds.idle_timeout);
+            serves(body, bounds.idle_timeout);
             served += 1;
             let last = bounds.requests.is_some_and(|most| served >= most.get());
             if acquaintance == Acquaintance::Stranger && !last && !*told.borrow() {
                 match self.receive(&mut stream, &head, framing, peer).await {
                     Reception::Welcome => acquaintance = Acquaintance::Known,
                     Reception::Unclear => {}
-                    Reception::TurnedAway => continue,
+                    Reception::TurnedAway => {
+                        rests();
+                        continue;
+                    }
                     Reception::Gone => return,
                 }
             }
@@ -185,6 +198,7 @@ impl Connections {
             };
             let Some(reused) = processed else { return };
             (stream, settings) = reused.consume();
+            rests();
         }
     }
 
@@ -237,7 +251,8 @@ impl Connections {
         }
     }
 
-    /// Judges a head that ends at `end`. What follows one without a body is the next request, and is put `ahead`.
+    /// Judges a head that ends at `end`, and what there is of its body. What follows them is the next request, and is put
+    /// `ahead`.
     fn check(
         &self,
         mut buffer: BytesMut,
@@ -258,11 +273,16 @@ impl Connections {
             }
             Ok(head) => {
                 let framing = head.framing;
-                // What follows a request for an upgrade may be of the new protocol.
-                if framing == Framing::None && buffer.len() > end && !asks_for_upgrade(&buffer[..end]) {
-                    *ahead = buffer.split_off(end);
+                if framing == Framing::None && asks_for_upgrade(&buffer[..end]) {
+                    // What follows may be of the new protocol.
+                    return Incoming::Head(Received { bytes: buffer, framing, body: None });
                 }
-                Incoming::Head(buffer, framing)
+                let mut body = Body::of(framing);
+                match body.take(&buffer[end..]) {
+                    Ok(taken) => *ahead = buffer.split_off(end + taken),
+                    Err(fault) => return Incoming::Refused(Denial::BadRequest(fault.detail().into())),
+                }
+                Incoming::Head(Received { bytes: buffer, framing, body: Some(body) })
             }
             Err(fault) => Incoming::Refused(denial_of(fault, max_fields)),
         }

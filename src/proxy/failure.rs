@@ -11,7 +11,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use super::context::Context;
 use super::upstream::{Line, Unchosen, Upstream};
-use super::{BODY_TOO_LARGE, bounds};
+use super::{BODY_TOO_LARGE, bounds, exchange};
 use crate::admission::denial::Denial;
 
 /// Our own error inside Pingora: no target has an address.
@@ -133,10 +133,13 @@ pub fn denial_of(error: &Error, ctx: &Context) -> Option<Denial> {
             | E::ConnectProxyFailure => Denial::UpstreamUnreachable,
             _ => Denial::UpstreamFailed,
         }),
-        (
-            ErrorSource::Downstream,
-            E::WriteError | E::ReadError | E::ConnectionClosed | E::WriteTimedout | E::H2Error,
-        ) => None,
+        // A client that cannot be read from has left, unless what it sent is no body.
+        (ErrorSource::Downstream, E::ReadError) => {
+            exchange::fault().map(|fault| Denial::BadRequest(fault.detail().into()))
+        }
+        (ErrorSource::Downstream, E::WriteError | E::ConnectionClosed | E::WriteTimedout | E::H2Error) => {
+            None
+        }
         (ErrorSource::Downstream, E::ReadTimedout) => Some(Denial::BodyTimeout),
         (ErrorSource::Downstream, _) => {
             Some(Denial::BadRequest("The request's headers or body are not well-formed HTTP.".into()))
