@@ -4,7 +4,7 @@
 //! gateway. So this accepts only what can be read in one way, a strict subset of RFC 9112, and names the fault of
 //! everything else. It runs on each request: one pass over the bytes, no allocation.
 //!
-//! Deliberately absent: keep-alive and upgrades (the server's matter), the size of the head (the reader's), the
+//! Deliberately absent: keep-alive (the server's matter), the size of the head (the reader's), the
 //! meaning of the path (`routes::target`).
 
 mod absolute;
@@ -37,10 +37,21 @@ pub struct Head {
     pub method: Method,
     /// The request target: origin-form, so its first byte is `/` (RFC 9112 section 3.2.1).
     pub target: Range<usize>,
-    /// The value of `Host`, a valid `host[:port]`. There in each HTTP/1.1 head.
-    pub host: Option<Range<usize>>,
+    /// The value of `Host`, a valid `host[:port]`.
+    pub host: Range<usize>,
     /// How long the body is.
     pub framing: Framing,
+    /// What the connection is to become.
+    pub upgrade: Upgrade,
+}
+
+/// What a connection is to become after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    /// What it is.
+    None,
+    /// A WebSocket (RFC 6455 section 4.1).
+    WebSocket,
 }
 
 /// The version of a request line.
@@ -102,8 +113,12 @@ pub fn check(head: &[u8]) -> Result<Head, HeadFault> {
     if lines.at != head.len() {
         return Err(HeadFault::AfterEnd);
     }
-    let (host, framing) = fields.finish(request.version)?;
-    Ok(Head { version: request.version, method: request.method, target: request.target, host, framing })
+    let RequestLine { method, target, version } = request;
+    let websocket = fields.ask_for_websocket() && method == Method::GET && version == Version::Http11;
+    let (host, framing) = fields.finish(version)?;
+    let bodiless = matches!(framing, Framing::None | Framing::ContentLength(0));
+    let upgrade = if websocket && bodiless { Upgrade::WebSocket } else { Upgrade::None };
+    Ok(Head { version, method, target, host, framing, upgrade })
 }
 
 /// Whether a byte may stand in a request target: visible ASCII, except what readers are known to read differently

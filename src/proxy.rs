@@ -17,6 +17,7 @@ mod failure;
 pub mod forward;
 pub mod grpc;
 pub mod http2;
+mod incoming;
 pub mod listener;
 mod outgoing;
 mod pace;
@@ -152,6 +153,7 @@ impl ProxyHttp for KeyedProxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        request::decline(session);
         ctx.begins(session.req_header(), request::scheme(session));
         if let Some(reply) = self.preflight(session, ctx) {
             ctx.ends(Outcome::Allowed, reply.status);
@@ -211,6 +213,11 @@ impl ProxyHttp for KeyedProxy {
         let trust = if trusted { Trust::Proxy } else { Trust::Client };
         let origin = Origin { peer, trust, scheme: request::scheme(session) };
         forward::rewrite(request, route, passage, origin, &ctx.request_id)?;
+        if route.upstream.config.protocol == Protocol::Http2 && request.headers.contains_key(header::EXPECT) {
+            // Pingora passes no interim answer on from there, so the client that waits for it hears it from us.
+            request.remove_header(&header::EXPECT);
+            session.downstream_session.write_continue_response().await?;
+        }
         ctx.forward_trace(request)
     }
 
@@ -252,7 +259,8 @@ impl ProxyHttp for KeyedProxy {
             return Ok(());
         }
         pace::is_free();
-        if response.status == StatusCode::SWITCHING_PROTOCOLS && !request::is_websocket(session.req_header())
+        if response.status == StatusCode::SWITCHING_PROTOCOLS
+            && !(request::is_websocket(session.req_header()) && request::names_websocket(&response.headers))
         {
             // Nobody asked for it, and what follows would be nobody's answer.
             return Err(Error::create(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, None, None));
@@ -262,7 +270,7 @@ impl ProxyHttp for KeyedProxy {
             exchange::tunnels(route.upstream.config.websocket_idle);
         }
         ctx.try_answers(response.status);
-        forward::clean_answer(response);
+        forward::clean_answer(response)?;
         cors::apply(session, response, ctx)?;
         let chunked = response.headers.contains_key(header::TRANSFER_ENCODING);
         if chunked && session.req_header().version == Version::HTTP_10 {

@@ -20,7 +20,9 @@ pub fn to_origin_form(buffer: &[u8]) -> Option<BytesMut> {
     let rest = &target[scheme.len()..];
     let end = rest.iter().position(|b| b"/? \r\n".contains(b))?;
     let (authority, rest) = rest.split_at(end);
-    if authority.is_empty() || !host(buffer)?.eq_ignore_ascii_case(authority) {
+    // Without a path it asks about the server as a whole (RFC 9112 section 3.2.4): `*`, which is refused.
+    let is_about_server = buffer.starts_with(b"OPTIONS ") && !rest.starts_with(b"/");
+    if authority.is_empty() || is_about_server || !host(buffer)?.eq_ignore_ascii_case(authority) {
         return None;
     }
     let mut out = BytesMut::with_capacity(buffer.len());

@@ -141,8 +141,9 @@ impl At {
                 Err(BodyFault::ChunkExtension)
             }
             (Self::Blank(size, bytes), b' ' | b'\t') => Ok(Self::Blank(size, bytes + 1)),
-            (Self::Blank(size, bytes), b';') => Ok(Self::Extension(size, bytes + 1)),
-            (Self::Extension(size, bytes), b'\t' | b' '..=b'~') => Ok(Self::Extension(size, bytes + 1)),
+            (Self::Blank(size, bytes), b';') | (Self::Extension(size, bytes), b'\t' | b' '..=b'~') => {
+                Ok(Self::Extension(size, bytes + 1))
+            }
             (Self::Blank(..) | Self::Extension(..), _) => Err(BodyFault::ChunkExtension),
             (Self::SizeEnd(0), b'\n') => Ok(Self::Line(0)),
             (Self::SizeEnd(size), b'\n') => Ok(Self::Data(size)),

@@ -31,7 +31,7 @@ pub enum HeadFault {
     FieldValue,
     /// There are more than [`MAX_FIELDS`](super::MAX_FIELDS) fields.
     TooManyFields,
-    /// An HTTP/1.1 request has no `Host`.
+    /// A request has no `Host`.
     HostMissing,
     /// There are two `Host` fields.
     HostRepeated,
@@ -57,6 +57,10 @@ pub enum HeadFault {
     Connection,
     /// HTTP/2: a field that speaks of an HTTP/1.1 connection.
     ConnectionSpecific,
+    /// HTTP/2: a field value begins or ends with a blank.
+    Blanks,
+    /// HTTP/2: `:scheme` is neither `http` nor `https`.
+    Scheme,
     /// HTTP/2: `:authority` and `Host` differ.
     TwoHosts,
 }
@@ -100,6 +104,8 @@ impl HeadFault {
             | Self::Expect
             | Self::Connection
             | Self::ConnectionSpecific
+            | Self::Blanks
+            | Self::Scheme
             | Self::TwoHosts => FaultKind::BadRequest,
         }
     }
@@ -139,6 +145,8 @@ impl HeadFault {
                 "The Connection header field is not a short list of names, or names a field that cannot be removed."
             }
             Self::ConnectionSpecific => "HTTP/2 has no connection-specific header fields.",
+            Self::Blanks => "A header field value begins or ends with a blank.",
+            Self::Scheme => "The :scheme is neither \"http\" nor \"https\".",
             Self::TwoHosts => "The :authority and the Host header field differ.",
         }
     }

@@ -28,6 +28,10 @@ pub(super) struct Fields {
     host: Option<Range<usize>>,
     content_length: Option<u64>,
     chunked: bool,
+    /// How many `Upgrade` fields there are, and whether the last one names WebSocket.
+    upgrades: (usize, bool),
+    /// Whether the connection is to be upgraded.
+    upgrades_connection: bool,
 }
 
 impl Fields {
@@ -66,7 +70,10 @@ impl Fields {
         if !is_value(value) {
             return Err(HeadFault::FieldValue);
         }
-        self.note(name, value.trim_ascii(), 0)
+        if value.trim_ascii().len() != value.len() {
+            return Err(HeadFault::Blanks);
+        }
+        self.note(name, value, 0)
     }
 
     /// Remembers what matters of a field. By length first: most fields are none of these.
@@ -74,6 +81,10 @@ impl Fields {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.note_host(value, value_at),
             6 if name.eq_ignore_ascii_case(b"expect") => note_expect(value),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrades = (self.upgrades.0 + 1, value.eq_ignore_ascii_case(b"websocket"));
+                Ok(())
+            }
             10 if name.eq_ignore_ascii_case(b"connection") => self.note_connection(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.note_content_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.note_transfer_encoding(value),
@@ -120,6 +131,7 @@ impl Fields {
                 continue;
             }
             self.connection_options += 1;
+            self.upgrades_connection |= option.eq_ignore_ascii_case(b"upgrade");
             let token = option.iter().all(|&byte| is_token_byte(byte));
             if !token || self.connection_options > MAX_CONNECTION_OPTIONS || is_protected(option) {
                 return Err(HeadFault::Connection);
@@ -129,18 +141,26 @@ impl Fields {
     }
 
     /// Judges the fields together: the host's place, and the body's framing.
-    pub(super) fn finish(self, version: Version) -> Result<(Option<Range<usize>>, Framing), HeadFault> {
-        if version == Version::Http11 && self.host.is_none() {
-            return Err(HeadFault::HostMissing);
+    pub(super) fn finish(self, version: Version) -> Result<(Range<usize>, Framing), HeadFault> {
+        let framing = self.framing(version)?;
+        // HTTP/1.0 could do without. What is forwarded is HTTP/1.1, which cannot.
+        Ok((self.host.ok_or(HeadFault::HostMissing)?, framing))
+    }
+
+    /// Whether they ask for a WebSocket and nothing else, on this connection (RFC 9110 section 7.8).
+    pub(super) fn ask_for_websocket(&self) -> bool {
+        self.upgrades == (1, true) && self.upgrades_connection
+    }
+
+    /// The body's framing.
+    pub(super) fn framing(&self, version: Version) -> Result<Framing, HeadFault> {
+        match (self.content_length, self.chunked) {
+            (Some(_), true) => Err(HeadFault::TwoFramings),
+            (None, true) if version == Version::Http10 => Err(HeadFault::TransferEncodingInHttp10),
+            (None, true) => Ok(Framing::Chunked),
+            (Some(length), false) => Ok(Framing::ContentLength(length)),
+            (None, false) => Ok(Framing::None),
         }
-        let framing = match (self.content_length, self.chunked) {
-            (Some(_), true) => return Err(HeadFault::TwoFramings),
-            (None, true) if version == Version::Http10 => return Err(HeadFault::TransferEncodingInHttp10),
-            (None, true) => Framing::Chunked,
-            (Some(length), false) => Framing::ContentLength(length),
-            (None, false) => Framing::None,
-        };
-        Ok((self.host, framing))
     }
 }
 

@@ -20,6 +20,9 @@ pub fn check(
     headers: &HeaderMap,
 ) -> Result<HeaderValue, HeadFault> {
     known_method(method.as_str().as_bytes()).ok_or(HeadFault::Method)?;
+    if uri.scheme_str().is_some_and(|scheme| !["http", "https"].contains(&scheme)) {
+        return Err(HeadFault::Scheme);
+    }
     match target {
         [b'/', ..] if target.len() > MAX_TARGET_BYTES => return Err(HeadFault::TargetTooLong),
         [b'/', ..] if is_target(target) => {}
@@ -44,7 +47,6 @@ pub fn check(
     if !fields::is_host_and_port(host.as_bytes()) {
         return Err(HeadFault::HostForm);
     }
-    // `Host` is judged above; an HTTP/1.0 head may be without.
-    fields.finish(Version::Http10)?;
+    fields.framing(Version::Http11)?;
     Ok(host)
 }

@@ -4,30 +4,27 @@
 //! deadline however slowly it trickles, its size has one bound, what is malformed is answered as any other denial, and
 //! a connection that waits holds no request state.
 
-use std::future::poll_fn;
-use std::io;
-use std::mem;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::time::timeout;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep};
 
 use super::addresses::Addresses;
 use super::bounds::Bounds;
 use super::context::Context;
 use super::exchange::{attended, rests, serves};
-use super::http2::{self, Arrival, PREFACE};
+use super::http2::{self, Arrival};
+use super::incoming::{Incoming, Received, Turn};
 use super::listener::Ending;
 use super::pace::measured;
 use super::places::Places;
@@ -36,19 +33,15 @@ use super::stranger::{Acquaintance, Reception};
 use super::{Gateway, KeyedProxy, bounds, reply};
 use crate::admission::denial::Denial;
 use crate::config::ErrorFormat;
-use crate::config::http2::Cleartext;
-use crate::head::{self, Body, FaultKind, Framing, HeadFault};
 use crate::metrics::bounds::Bound;
 use crate::request_id;
 
-/// Read at once while a head arrives.
+/// Read at once of what a refused client still sends.
 const READ_BYTES: usize = 2 << 10;
 /// How long a refused client is read from, so that it gets to see the answer.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// How much of it is read.
 pub(super) const LINGER_BYTES: usize = 256 << 10;
-/// The part of HTTP/2's preface that ends as a head does. What is not the rest of it after this is the codec's to find.
-const PREFACE_HEAD: &[u8] = PREFACE.split_at(18).0;
 /// The answer to the probe by which `/readyz` proves that this port answers.
 pub(super) const PROBE_ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
@@ -66,38 +59,6 @@ pub struct Connections {
     pub probe: Vec<u8>,
     /// Requests that run.
     pub running: AtomicUsize,
-}
-
-/// What reading a head came to.
-enum Incoming {
-    /// All of it.
-    Head(Received),
-    /// The beginning of HTTP/2.
-    Preface(BytesMut),
-    /// Our own probe.
-    Probe,
-    /// Nothing: the client left, or has been silent for long enough.
-    Nothing,
-    /// It is refused.
-    Refused(Denial),
-}
-
-/// A head that was read.
-struct Received {
-    /// Its bytes, and those of the body that came with them.
-    bytes: BytesMut,
-    /// How the body is framed.
-    framing: Framing,
-    /// What is yet to come of the body; `None` where an upgrade is asked for, after which anything may come.
-    body: Option<Body>,
-}
-
-/// Which of a connection's requests is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// Its first, on a connection that began then.
-    First(Instant),
-    Later,
 }
 
 /// Counts as a running request until it is dropped.
@@ -202,92 +163,6 @@ impl Connections {
         }
     }
 
-    /// Waits for a request and reads its head. A connection's first head has its time from the connection's first
-    /// moment, each later one from its own first byte. The `bounds` are then those that were in force at that moment.
-    async fn read_head(
-        &self,
-        stream: &mut Stream,
-        turn: Turn,
-        ahead: &mut BytesMut,
-        bounds: &mut Bounds,
-        mut idle: Pin<&mut Sleep>,
-    ) -> Incoming {
-        let mut buffer = mem::take(ahead);
-        if turn == Turn::Later {
-            if buffer.is_empty() {
-                idle.as_mut().reset(Instant::now() + bounds.idle_timeout);
-                if !self.wakes(stream, &mut buffer, idle).await {
-                    return Incoming::Nothing;
-                }
-            }
-            *bounds = self.bounds();
-        }
-        let left = match turn {
-            Turn::First(began) => bounds.head_timeout.saturating_sub(began.elapsed()),
-            Turn::Later => bounds.head_timeout,
-        };
-        let speaks_http2 = turn != Turn::Later && bounds.http2.cleartext == Cleartext::PriorKnowledge;
-        match timeout(left, read_to_end(stream, &mut buffer, bounds.max_head)).await {
-            Ok(Ok(_)) if speaks_http2 && buffer.starts_with(PREFACE_HEAD) => Incoming::Preface(buffer),
-            Ok(Ok(end)) => self.check(buffer, end, ahead, bounds.max_fields),
-            Ok(Err(incoming)) => incoming,
-            Err(_) if buffer.is_empty() => {
-                self.hit(Bound::HeaderTimeout);
-                Incoming::Nothing
-            }
-            Err(_) => Incoming::Refused(Denial::RequestTimeout),
-        }
-    }
-
-    /// Waits for the next request's first bytes, until the connection has been idle for long enough.
-    async fn wakes(&self, stream: &mut Stream, buffer: &mut BytesMut, idle: Pin<&mut Sleep>) -> bool {
-        tokio::select! {
-            biased;
-            read = read_some(stream, buffer) => matches!(read, Ok(1..)),
-            () = idle => {
-                self.hit(Bound::IdleTimeout);
-                false
-            }
-        }
-    }
-
-    /// Judges a head that ends at `end`, and what there is of its body. What follows them is the next request, and is put
-    /// `ahead`.
-    fn check(
-        &self,
-        mut buffer: BytesMut,
-        mut end: usize,
-        ahead: &mut BytesMut,
-        max_fields: usize,
-    ) -> Incoming {
-        if buffer[..end] == self.probe[..] {
-            return Incoming::Probe;
-        }
-        if let Some(other) = head::to_origin_form(&buffer) {
-            end = end + other.len() - buffer.len();
-            buffer = other;
-        }
-        match head::check(&buffer[..end]) {
-            Ok(_) if head::field_count(&buffer[..end]) > max_fields => {
-                Incoming::Refused(Denial::TooManyHeaders(max_fields))
-            }
-            Ok(head) => {
-                let framing = head.framing;
-                if framing == Framing::None && asks_for_upgrade(&buffer[..end]) {
-                    // What follows may be of the new protocol.
-                    return Incoming::Head(Received { bytes: buffer, framing, body: None });
-                }
-                let mut body = Body::of(framing);
-                match body.take(&buffer[end..]) {
-                    Ok(taken) => *ahead = buffer.split_off(end + taken),
-                    Err(fault) => return Incoming::Refused(Denial::BadRequest(fault.detail().into())),
-                }
-                Incoming::Head(Received { bytes: buffer, framing, body: Some(body) })
-            }
-            Err(fault) => Incoming::Refused(denial_of(fault, max_fields)),
-        }
-    }
-
     /// Counts a bound that struck.
     pub(super) fn hit(&self, bound: Bound) {
         self.gateway.metrics.bounds.hit(bound);
@@ -339,55 +214,6 @@ fn session(
     }
     session.set_pipelined_prefix(head);
     session
-}
-
-/// What a head that is not one clear request is refused with.
-pub(super) fn denial_of(fault: HeadFault, max_fields: usize) -> Denial {
-    match fault.kind() {
-        FaultKind::BadRequest => Denial::BadRequest(fault.detail().into()),
-        FaultKind::TooLarge => Denial::TooManyHeaders(max_fields),
-    }
-}
-
-/// Reads until the head's end is in the buffer, and says where; or until it is clear that it never will be.
-async fn read_to_end(stream: &mut Stream, buffer: &mut BytesMut, most: usize) -> Result<usize, Incoming> {
-    let mut looked = 0;
-    loop {
-        // A server should pass over empty lines before a request (RFC 9112 section 2.2).
-        while head::skip_blank(buffer) > 0 {
-            buffer.advance(head::skip_blank(buffer));
-            looked = 0;
-        }
-        let end = head::find_end(buffer, looked);
-        if end.unwrap_or(buffer.len()) > most {
-            return Err(Incoming::Refused(Denial::HeaderTooLarge(most)));
-        }
-        if let Some(end) = end {
-            return Ok(end);
-        }
-        looked = buffer.len();
-        if !matches!(read_some(stream, buffer).await, Ok(1..)) {
-            return Err(Incoming::Nothing);
-        }
-    }
-}
-
-/// Whether a head that is one has an `Upgrade`.
-fn asks_for_upgrade(head: &[u8]) -> bool {
-    const NAME: &[u8] = b"\nupgrade:";
-    head.windows(NAME.len()).any(|bytes| bytes.eq_ignore_ascii_case(NAME))
-}
-
-/// Reads what is there. The bytes come by the stack, so that who waits for them holds no memory for them.
-async fn read_some(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
-    poll_fn(|cx| {
-        let mut space = [0; READ_BYTES];
-        let mut read = ReadBuf::new(&mut space);
-        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
-        buffer.extend_from_slice(read.filled());
-        Poll::Ready(Ok(read.filled().len()))
-    })
-    .await
 }
 
 /// Reads what the client still sends, for a while: closing a socket with unread bytes resets it, and the client would

@@ -5,12 +5,15 @@ use std::fmt::Write;
 use std::mem;
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use memchr::memchr;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, ErrorSource, ErrorType};
 
 use super::reply::REQUEST_ID;
+use super::request;
 use super::routing::Route;
 use crate::admission::credential;
 use crate::admission::{Passage, Permit};
@@ -76,7 +79,7 @@ pub fn rewrite(
     let mut parts = Parts::from(mem::replace(request, nothing));
     let headers = &mut parts.headers;
     headers.reserve(MOST_ADDED);
-    strip_identity(headers);
+    strip_identity(headers, route);
     set_forwarded(headers, origin);
     if route.forwarding == CredentialForwarding::Strip {
         strip_credential(headers, route);
@@ -92,9 +95,6 @@ pub fn rewrite(
     headers.insert(IDENTITY_REQUEST_ID, request_id);
     if let Some(host) = &route.upstream.host {
         headers.insert(HOST, host.clone());
-    } else if !headers.contains_key(HOST) {
-        // HTTP/1.0 needs none; what is forwarded is HTTP/1.1, which does (RFC 9112 section 3.2).
-        headers.insert(HOST, HeaderValue::from_static(""));
     }
     for header in &route.upstream.set_headers {
         headers.insert(header.name.clone(), header.value.clone());
@@ -115,31 +115,67 @@ fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Takes the fields of the upstream's connection out of its answer (RFC 9110 section 7.6.1). `Connection` itself is
-/// Pingora's to write, and in a 101 it is part of the answer.
-pub fn clean_answer(response: &mut ResponseHeader) {
+/// Takes the fields of the upstream's connection out of its answer (RFC 9110 section 7.6.1), and the length of a body out
+/// of an answer that has none (section 8.6). `Connection` itself is Pingora's to write, and in a 101 it is part of the
+/// answer.
+///
+/// # Errors
+/// It has more than one length (RFC 9112 section 6.3).
+pub fn clean_answer(response: &mut ResponseHeader) -> pingora::Result<()> {
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return;
+        return Ok(());
+    }
+    one_length(response)?;
+    if response.status == StatusCode::NO_CONTENT {
+        response.remove_header(&CONTENT_LENGTH);
+        response.remove_header(&TRANSFER_ENCODING);
+    }
+    if response.status != StatusCode::UPGRADE_REQUIRED {
+        response.remove_header(&UPGRADE);
     }
     if response.version < Version::HTTP_11 {
         // The version tells of a connection, and the client's is ours (RFC 9110 section 2.5).
         response.set_version(Version::HTTP_11);
     }
-    let options =
-        response.headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
-    let named = options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok());
+    let named = request::options(&response.headers).filter_map(|name| HeaderName::from_bytes(name).ok());
     let named: Vec<HeaderName> =
         named.filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING).collect();
     for name in named.iter().chain(&[KEEP_ALIVE, PROXY_CONNECTION]) {
         response.remove_header(name);
     }
+    Ok(())
 }
 
-/// Takes away every header that a careless upstream could take for one of ours.
-fn strip_identity(headers: &mut HeaderMap) {
-    strip(headers, |name| {
-        name.len() >= IDENTITY_PREFIX.len() && reads_as(&name[..IDENTITY_PREFIX.len()], IDENTITY_PREFIX)
+/// Leaves one `Content-Length`, which is a number, where there is any.
+fn one_length(response: &mut ResponseHeader) -> pingora::Result<()> {
+    let mut lengths = response.headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next().cloned() else { return Ok(()) };
+    let others = lengths.map(|other| *other == first).reduce(|all, same| all && same);
+    if !first.as_bytes().iter().all(u8::is_ascii_digit) || others == Some(false) {
+        return Err(Error::create(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream, None, None));
+    }
+    if others.is_some() { response.insert_header(CONTENT_LENGTH, first) } else { Ok(()) }
+}
+
+/// Takes away every header that a careless upstream could take for one of ours, or for the credential.
+fn strip_identity(headers: &mut HeaderMap, route: &Route) {
+    strip(headers, |name| is_identity(name) || (memchr(b'_', name).is_some() && is_lookalike(name, route)));
+}
+
+fn is_identity(name: &[u8]) -> bool {
+    name.len() >= IDENTITY_PREFIX.len() && reads_as(&name[..IDENTITY_PREFIX.len()], IDENTITY_PREFIX)
+}
+
+/// Whether a name with `_` in it reads as that of a header that the configuration sets, of the request's ID, or of the
+/// credential.
+fn is_lookalike(name: &[u8], route: &Route) -> bool {
+    let set = route.upstream.set_headers.iter().map(|header| &header.name);
+    let credentials = route.policy.places.iter().filter_map(|place| match place {
+        CredentialPlace::Header(name) => Some(name),
+        CredentialPlace::Bearer | CredentialPlace::Query(_) => None,
     });
+    let ours = set.chain(credentials).map(|name| name.as_str().as_bytes());
+    ours.chain([REQUEST_ID.as_str().as_bytes()]).any(|ours| ours != name && reads_as(name, ours))
 }
 
 /// Whether a server that hands headers on as variables, where only letters and digits are themselves, would take one
@@ -215,7 +251,7 @@ fn rewrite_target(request: &mut RequestHeader, route: &Route) -> pingora::Result
     }
     let raw = request.raw_path().to_vec();
     let target = CheckedTarget::parse(&raw)
-        .map_err(|fault| pingora::Error::explain(pingora::ErrorType::InternalError, fault.detail()))?;
+        .map_err(|fault| Error::explain(ErrorType::InternalError, fault.detail()))?;
     let path = match route.rewrite {
         PathRewrite::Keep => target.path(),
         PathRewrite::Strip => target.after_route_path(&route.path),
@@ -224,7 +260,8 @@ fn rewrite_target(request: &mut RequestHeader, route: &Route) -> pingora::Result
     let query = target
         .query()
         .map(|query| if strips_query { without_credential(query, route) } else { Cow::Borrowed(query) });
-    if let Some(query) = query.filter(|query| !query.is_empty()) {
+    let is_left = |query: &Cow<'_, [u8]>| !query.is_empty() || matches!(query, Cow::Borrowed(_));
+    if let Some(query) = query.filter(is_left) {
         out.push(b'?');
         out.extend_from_slice(&query);
     }
@@ -317,7 +354,7 @@ mod tests {
         for name in ["x-portcullisx", "x-portcullis", "my-x-portcullis-key-id"] {
             headers.append(name.parse::<HeaderName>().unwrap(), value("mine"));
         }
-        strip_identity(&mut headers);
+        strip(&mut headers, is_identity);
         assert_eq!(headers.len(), 3);
     }
 }

@@ -25,8 +25,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::bounds::Bounds;
-use super::connection::{Connections, Running, denial_of};
+use super::connection::{Connections, Running};
 use super::context::Context;
+use super::incoming::denial_of;
 use super::pace::{self, Upload};
 use super::panics;
 use crate::metrics::bounds::Bound;
@@ -100,8 +101,8 @@ enum Event {
     Request(Box<HttpSession>),
     /// What is no request. The codec has refused it.
     Malformed,
-    /// The connection's end.
-    Closed,
+    /// The connection's end, and the bound that the codec ended it for.
+    Closed(Option<Bound>),
     /// Nothing came for long enough.
     Silence,
     /// The client has reached a bound.
@@ -199,8 +200,10 @@ impl Served {
             came = HttpSession::from_h2_conn(connection, Arc::clone(digest)) => match came {
                 Ok(Some(H2Accept::Session(session))) => Event::Request(Box::new(session)),
                 Ok(Some(H2Accept::Rejected)) => Event::Malformed,
-                // Clients close without a word. What the codec found wrong it has told the client.
-                Ok(None) | Err(_) => Event::Closed,
+                // Clients close without a word.
+                Ok(None) => Event::Closed(None),
+                // What the codec found wrong it has told the client.
+                Err(error) => Event::Closed(struck_in_codec(&error)),
             },
             () = sleep_until(silence), if streams.is_empty() => Event::Silence,
         }
@@ -209,7 +212,7 @@ impl Served {
     fn handle(&mut self, event: Event, told: &watch::Receiver<bool>) -> Fate {
         match event {
             Event::Ended => self.quiet_since = Instant::now(),
-            Event::Request(session) => self.begin(*session, told.clone()),
+            Event::Request(session) => return self.begin(*session, told.clone()),
             Event::Malformed => return self.reject(),
             Event::Stop => self.end(),
             Event::Silence if self.phase == Phase::Open => {
@@ -220,7 +223,13 @@ impl Served {
             Event::Silence if self.patience == GOODBYE && self.connection.has_streams() => {
                 self.patience = self.connections.bounds().idle_timeout;
             }
-            Event::Silence | Event::Closed => return Fate::Ends,
+            Event::Closed(bound) => {
+                if let Some(bound) = bound {
+                    self.connections.hit(bound);
+                }
+                return Fate::Ends;
+            }
+            Event::Silence => return Fate::Ends,
             Event::Struck(strike) => {
                 self.connections.hit(strike.bound());
                 return Fate::Cut;
@@ -235,17 +244,26 @@ impl Served {
         (self.phase, self.patience, self.quiet_since) = (Phase::Ending, GOODBYE, Instant::now());
     }
 
-    /// Serves a stream beside the others.
-    fn begin(&mut self, session: HttpSession, told: watch::Receiver<bool>) {
+    /// Serves a stream beside the others. A client that was told to send no more may have sent as many as may run at once
+    /// before it heard of it.
+    fn begin(&mut self, session: HttpSession, told: watch::Receiver<bool>) -> Fate {
         let (connections, peer) = (Arc::clone(&self.connections), self.peer);
         let metrics = Arc::clone(&connections.gateway.metrics);
         let work = async move { serve_stream(&connections, session, peer, told).await };
         self.streams.spawn(panics::counted(metrics, work));
         self.requests += 1;
-        let spent = self.connections.bounds().requests.is_some_and(|most| self.requests >= most.get());
-        if spent && self.phase == Phase::Open {
+        let bounds = self.connections.bounds();
+        let Some(most) = bounds.requests.filter(|most| self.requests >= most.get()) else {
+            return Fate::Goes;
+        };
+        if self.phase == Phase::Open {
             self.connections.hit(Bound::RequestsPerConnection);
             self.end();
+        }
+        if self.requests > most.get().saturating_add(bounds.http2.max_streams) {
+            Fate::Cut
+        } else {
+            Fate::Goes
         }
     }
 
@@ -262,6 +280,14 @@ impl Served {
         self.connections.hit(Bound::Http2Malformed);
         Fate::Cut
     }
+}
+
+/// The bound for which the codec has sent a client away. It does not say what was too much; what it alone counts is
+/// resets that the client's mistakes made necessary, what else there is [`watched`] counts before it.
+fn struck_in_codec(error: &pingora::Error) -> Option<Bound> {
+    let error = error.cause.as_ref()?.downcast_ref::<h2::Error>()?;
+    let calm = error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+    calm.then_some(Bound::Http2Resets)
 }
 
 /// One request, to its end. What is dropped in its middle resets its stream, and counts itself.

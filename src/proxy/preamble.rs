@@ -13,7 +13,7 @@ const MAX_V1: usize = 107;
 /// The shortest version 1 header, `PROXY UNKNOWN`; one byte less than the fixed part of version 2.
 const SHORTEST: usize = 15;
 /// What version 2 may say after its fixed part, in bytes: addresses, and more that is passed over.
-const MAX_V2_REST: usize = 2 << 10;
+const MAX_V2_REST: usize = 16 << 10;
 /// How version 2 begins.
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 

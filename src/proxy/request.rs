@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Version};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::routing::{Route, Routing};
@@ -128,11 +129,43 @@ pub fn declared_body(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the request asks for a WebSocket, the only upgrade that is forwarded.
+/// Whether the request asks for a WebSocket, the only upgrade that is forwarded: by a GET without a body (RFC 6455
+/// section 4.1), and for this connection (RFC 9110 section 7.8).
 pub fn is_websocket(head: &RequestHeader) -> bool {
-    let asked = head.headers.get(UPGRADE);
     head.version == Version::HTTP_11
-        && asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && head.method == Method::GET
+        && names_websocket(&head.headers)
+        && options(&head.headers).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+        && !head.headers.contains_key(TRANSFER_ENCODING)
+        && declared_body(&head.headers).is_none_or(|length| length == 0)
+}
+
+/// Whether `Upgrade` is there and names nothing but WebSocket.
+pub fn names_websocket(headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(UPGRADE).iter();
+    named.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && named.next().is_none()
+}
+
+/// What stands in `Connection`.
+pub fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let fields = headers.get_all(CONNECTION).iter();
+    fields.flat_map(|field| field.as_bytes().split(|&b| b == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// Takes away what a request asks of its connection and cannot have: an upgrade that [`is_websocket`] does not know, and
+/// in HTTP/1.0 any answer before the answer (RFC 9110 sections 10.1.1 and 15.2).
+pub fn decline(session: &mut Session) {
+    let head = session.req_header_mut();
+    if head.headers.contains_key(UPGRADE) && !is_websocket(head) {
+        head.remove_header(&UPGRADE);
+    }
+    if head.version < Version::HTTP_11 {
+        head.remove_header(&EXPECT);
+        if let ServerSession::H1(client) = &mut *session.downstream_session {
+            client.set_ignore_info_resp(true);
+        }
+    }
 }
 
 #[cfg(test)]

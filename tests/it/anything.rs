@@ -1,6 +1,6 @@
 //! Whatever bytes a client sends: the upstream gets nothing, or exactly one request, whose target is the one that was
-//! judged, in every way that a server may read it, and whose key may do this. Where the bytes are several requests that
-//! have no bodies, one after the other, that is true of each.
+//! judged, in every way that a server may read it, and whose key may do this. Where the bytes are several requests, one
+//! after the other, that is true of each.
 //!
 //! proptest makes the bytes: noise, and well-formed requests that are bent a little. What arrives is looked at byte by
 //! byte, by rules of its own.
@@ -60,7 +60,7 @@ impl World {
         let _ = stream.read_to_end(&mut answer);
         let arrived = self.recorder.take();
         // Each is another one of those that were sent; the others were refused. The recorder's order is not theirs.
-        let mut left: Vec<&[u8]> = iter::successors(Some(sent), |rest| after_bodyless(rest)).collect();
+        let mut left: Vec<&[u8]> = iter::successors(Some(sent), |rest| after_request(rest)).collect();
         for one in &arrived {
             let mut faults = vec![format!("{} requests arrived", arrived.len())];
             let found = left.iter().position(|sent| match self.judge(sent, one) {
@@ -120,17 +120,40 @@ impl World {
     }
 }
 
-/// What follows a request that says of no body.
-fn after_bodyless(sent: &[u8]) -> Option<&[u8]> {
-    const END: &[u8] = b"\r\n\r\n";
+/// What follows a request whose body can be read in one way.
+fn after_request(sent: &[u8]) -> Option<&[u8]> {
     let start = sent.iter().position(|b| !b"\r\n".contains(b))?;
-    let end = start + sent[start..].windows(END.len()).position(|window| window == END)? + END.len();
-    let head = sent[start..end].to_ascii_lowercase();
-    let has_body = |line: &[u8]| {
-        let length = line.strip_prefix(b"content-length:").map(<[u8]>::trim_ascii);
-        length.is_some_and(|length| length != b"0") || line.starts_with(b"transfer-encoding")
+    let (head, mut rest) = split(&sent[start..], b"\r\n\r\n")?;
+    let head = head.to_ascii_lowercase();
+    let value = |name: &[u8]| {
+        let mut lines = head.split(|&b| b == b'\n');
+        lines.find_map(|line| line.strip_prefix(name).map(<[u8]>::trim_ascii))
     };
-    (!head.split(|&b| b == b'\n').any(has_body)).then(|| &sent[end..])
+    if value(b"transfer-encoding:").is_none() {
+        let length =
+            value(b"content-length:").map_or(Some(0), |text| std::str::from_utf8(text).ok()?.parse().ok());
+        return rest.get(length?..);
+    }
+    loop {
+        let (line, after) = split(rest, b"\r\n")?;
+        let size = std::str::from_utf8(line.split(|&b| b == b';').next()?).ok()?;
+        let size = usize::from_str_radix(size.trim_end(), 16).ok()?;
+        if size == 0 {
+            // The last line is empty, and those before it are trailers.
+            return if after.starts_with(b"\r\n") {
+                Some(&after[2..])
+            } else {
+                split(after, b"\r\n\r\n").map(|two| two.1)
+            };
+        }
+        rest = after.get(size..)?.strip_prefix(b"\r\n")?;
+    }
+}
+
+/// What stands before and after the first of these ends.
+fn split<'a>(bytes: &'a [u8], end: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = bytes.windows(end.len()).position(|window| window == end)?;
+    Some((&bytes[..at], &bytes[at + end.len()..]))
 }
 
 /// What follows the first word of the request line.

@@ -179,10 +179,12 @@ fn the_request_id_that_is_answered_is_the_one_that_the_upstream_gets() {
 }
 
 #[test]
-fn a_request_without_a_host_reaches_the_upstream_as_valid_http() {
+fn an_http_1_0_request_is_forwarded_as_http_1_1_and_needs_a_host_for_it() {
     let world = World::new(KEYED);
-    let seen = world.forwards("GET /v1/x HTTP/1.0\r\nauthorization: Bearer {k}\r\n\r\n");
-    assert_eq!(seen.line, "GET /v1/x HTTP/1.1");
-    assert_eq!(seen.header("host"), Some(""), "RFC 9112 section 3.2: empty where there is none");
-    assert_eq!(seen.header("x-forwarded-host"), None);
+    let request = "GET /v1/x HTTP/1.0\r\nhost: a\r\nauthorization: Bearer {k}\r\n\r\n";
+    let seen = world.forwards(request);
+    assert_eq!((seen.line.as_str(), seen.header("host")), ("GET /v1/x HTTP/1.1", Some("a")));
+    let without = request.replace("host: a\r\n", "").replace("{k}", &world.secret);
+    assert_eq!(send(world.gateway.address, without).code(), "bad_request");
+    assert_eq!(world.fixture.upstream.count(), 1);
 }

@@ -27,6 +27,36 @@ fn no_spelling_of_our_own_headers_passes() {
 }
 
 #[test]
+fn no_header_that_reads_as_one_of_the_gateways_passes_beside_it() {
+    let world = World::new(
+        r#"
+        [upstreams.api]
+        targets = ["{upstream}"]
+        set_headers = { x-tenant = "good" }
+        [[routes]]
+        path = "/v1"
+        upstream = "api"
+        credential = ["header:x-api-key"]
+        "#,
+    );
+    let secret = &world.secret;
+    let request = format!(
+        "GET /v1/x HTTP/1.1\r\nhost: a\r\nx-api-key: {secret}\r\nX_Api_Key: {secret}\r\nx_tenant: evil\r\n\
+         X_Request-Id: forged\r\nx_other: 1\r\n\r\n"
+    );
+    assert_eq!(send(world.gateway.address, request).status, 200);
+    let seen = world.fixture.upstream.last();
+    let reads_as = |wanted: &str| -> Vec<String> {
+        let of = |line: &String| line.split(':').next().unwrap().to_lowercase().replace('_', "-") == wanted;
+        lines(&seen).into_iter().filter(of).collect()
+    };
+    assert_eq!(reads_as("x-tenant"), ["x-tenant: good"]);
+    assert_eq!(reads_as("x-api-key"), [""; 0]);
+    assert_eq!(reads_as("x-request-id"), [""; 0]);
+    assert_eq!(reads_as("x-other"), ["x_other: 1"]);
+}
+
+#[test]
 fn a_header_that_only_resembles_ours_passes() {
     let world = World::new(KEYED);
     let fields = world.fields("x-portcullisx: 1\r\nxportcullis-key-id: 2\r\nmy-x-portcullis-key-id: 3\r\n");

@@ -74,6 +74,7 @@ fn a_client_that_makes_the_gateway_reset_is_sent_away() {
     }
     assert_eq!(client.goaway(), ENHANCE_YOUR_CALM);
     assert!(fixture.upstream.seen().len() <= 40);
+    eventually("it is counted", || counted(&gateway, "http2_resets") == 1);
 }
 
 #[test]
@@ -283,4 +284,26 @@ fn an_upstream_that_says_go_on_does_not_end_the_bounds() {
         assert!(answer.await.unwrap_err().is_reset());
     });
     assert_eq!(counted(&gateway, "body_timeout"), 1);
+}
+
+#[test]
+fn a_client_that_does_not_hear_that_it_has_had_its_requests_is_cut() {
+    let fixture = fixture("max_requests_per_connection = 5\nhttp2_max_streams = 8");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let mut client = Frames::connect(gateway.address);
+    // It answers no PING, so it is never told which of its streams was the last.
+    let mut begun = 0;
+    for stream in (1..801).step_by(2) {
+        if client.stream.write_all(&frame(1, 0x5, stream, &fields(&secret, "/v1/x"))).is_err() {
+            break;
+        }
+        begun += 1;
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(begun < 400, "the connection ends");
+    let served = || gateway.admin.show(&id)["usage"]["requests"].as_u64().unwrap();
+    eventually("they are counted", || served() >= 5);
+    assert!(served() <= 5 + 8 + 1, "{}", served());
+    assert_eq!(counted(&gateway, "requests_per_connection"), 1);
 }

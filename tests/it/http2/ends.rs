@@ -29,6 +29,9 @@ fn telling() -> (Script, Receiver<String>) {
     (script, told)
 }
 
+/// A frame of a body: its flags, and what is in it.
+type DataFrame<'a> = (u8, &'a [u8]);
+
 #[test]
 fn a_body_that_ends_with_an_empty_frame_ends_once_for_the_upstream() {
     let (upstream, told) = telling();
@@ -41,8 +44,7 @@ fn a_body_that_ends_with_an_empty_frame_ends_once_for_the_upstream() {
     let (_, secret) = gateway.admin.key(&json!({}));
     let credential = format!("Bearer {secret}");
     let padded = [&[3][..], &[0; 3]].concat();
-    // Each frame of the body: its flags, and what is in it.
-    let cases: [(&str, &[(u8, &[u8])], &str); 6] = [
+    let cases: [(&str, &[DataFrame<'_>], &str); 6] = [
         ("POST", &[(0, b"abc"), (1, b"")], "3\r\nabc\r\n0\r\n\r\n"),
         ("POST", &[(0, b"abc"), (0, b""), (1, b"de")], "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
         ("POST", &[(0, b"abc"), (9, &padded)], "3\r\nabc\r\n0\r\n\r\n"),

@@ -43,6 +43,9 @@ fn what_can_be_answered_is_answered_with_a_problem() {
         &[("content_length", "5")],
         &[("transfer_encoding", "chunked")],
         &[("expect", "200-maybe")],
+        &[(":scheme", "ftp")],
+        &[("x-blank", " a")],
+        &[("x-blank", "a\t")],
     ];
     for (index, change) in cases.iter().enumerate() {
         let mut client = Frames::connect(gateway.address);

@@ -148,6 +148,67 @@ fn an_http_1_0_client_gets_what_it_can_read() {
 }
 
 #[test]
+fn an_http_1_0_client_gets_one_answer_and_none_before_it() {
+    let script = Script::start(|mut stream| {
+        let head = head_of(&mut stream).to_lowercase();
+        assert!(!head.contains("expect:"), "{head}");
+        let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n";
+        write!(stream, "{early}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+    });
+    let world = World::before(script.address, "");
+    let request = get("/v1/x", &world.secret).replacen("HTTP/1.1", "HTTP/1.0", 1);
+    for request in [request.clone(), request.replacen("\r\n", "\r\nexpect: 100-continue\r\n", 1)] {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(&request);
+        let head = wire.head();
+        assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.0 200 "), "{head}");
+    }
+}
+
+#[test]
+fn an_answer_that_can_have_no_body_says_nothing_of_its_length() {
+    let script = Script::start(|mut stream| {
+        for field in
+            ["content-length: 5", "transfer-encoding: chunked", "upgrade: h2c\r\nconnection: upgrade"]
+        {
+            head_of(&mut stream);
+            write!(stream, "HTTP/1.1 204 No Content\r\n{field}\r\n\r\n").unwrap();
+        }
+    });
+    let world = World::before(script.address, "");
+    for _ in 0..3 {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(get("/v1/x", &world.secret));
+        let head = wire.head().to_lowercase();
+        assert!(head.starts_with("http/1.1 204 "), "{head}");
+        for name in ["content-length", "transfer-encoding", "upgrade"] {
+            assert!(!head.contains(name), "{head}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_of_two_lengths_is_a_failure_of_the_upstream() {
+    for (lengths, good) in [
+        ("content-length: 2, 2", false),
+        ("content-length: 2\r\ncontent-length: 3", false),
+        ("content-length: +2", false),
+        ("content-length: 2\r\ncontent-length: 2", true),
+    ] {
+        let script = Script::start(move |mut stream| {
+            head_of(&mut stream);
+            write!(stream, "HTTP/1.1 200 OK\r\n{lengths}\r\n\r\nok").unwrap();
+        });
+        let world = World::before(script.address, "");
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(get("/v1/x", &world.secret));
+        let head = wire.head().to_lowercase();
+        assert!(head.starts_with(if good { "http/1.1 200 " } else { "http/1.1 502 " }), "{lengths}: {head}");
+        assert_eq!(head.matches("content-length: ").count(), 1, "{lengths}: {head}");
+    }
+}
+
+#[test]
 fn fields_of_the_upstreams_connection_do_not_reach_the_client() {
     let script = Script::start(|mut stream| {
         while !head_of(&mut stream).is_empty() {

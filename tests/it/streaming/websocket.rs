@@ -136,6 +136,47 @@ fn asking_for_another_upgrade_does_not_lift_the_response_timeout() {
 }
 
 #[test]
+fn what_is_no_request_for_a_websocket_is_not_upgraded_though_the_upstream_would() {
+    let eager = Script::start(|mut stream| {
+        head_of(&mut stream);
+        stream.write_all(ACCEPTED.as_bytes()).unwrap();
+        let _ = stream.read(&mut [0; 64]);
+    });
+    let world = World::before(eager.address, "");
+    let asked = upgrade(&world.secret);
+    let with = |from: &str, to: &str| asked.replacen(from, to, 1);
+    for request in [
+        with("connection: Upgrade\r\n", ""),
+        with("connection: Upgrade", "connection: keep-alive"),
+        with("GET ", "POST "),
+        with("connection: Upgrade", "connection: upgrade\r\ncontent-length: 3"),
+        with("connection: Upgrade", "connection: upgrade\r\ntransfer-encoding: chunked"),
+        with("upgrade: websocket", "upgrade: websocket\r\nupgrade: other"),
+        with("HTTP/1.1", "HTTP/1.0"),
+    ] {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(&request);
+        wire.send_some(if request.contains("chunked") { "3\r\nabc\r\n0\r\n\r\n" } else { "abc" });
+        let answer = wire.answer();
+        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{request}");
+    }
+}
+
+#[test]
+fn an_upgrade_to_something_else_than_was_asked_for_is_a_failure_of_the_upstream() {
+    for fields in ["upgrade: other\r\nconnection: upgrade\r\n", "connection: upgrade\r\n", ""] {
+        let script = Script::start(move |mut stream| {
+            head_of(&mut stream);
+            write!(stream, "HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n").unwrap();
+            let _ = stream.read(&mut [0; 64]);
+        });
+        let world = World::before(script.address, "");
+        let answer = Wire::open(world.gateway.address).ask(upgrade(&world.secret));
+        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"), "{fields:?}");
+    }
+}
+
+#[test]
 fn an_upgrade_that_the_upstream_refuses_is_an_answer_like_any_other() {
     let upstream = crate::support::Upstream::start();
     let world = World::before(upstream.address, "");

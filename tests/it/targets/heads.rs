@@ -166,7 +166,7 @@ fn what_is_let_in_is_understood_behind_too() {
         "GET /v1/x HTTP/1.1\r\nhost: a\r\nx: \u{e9}\t\u{ff}\r\n{k}\r\n",
         "GET /v1/x HTTP/1.1\r\nhost: a\r\nx:\r\ny: \r\nz:\t\r\n{k}\r\n",
         "GET /v1/x HTTP/1.1\r\nhost: a\r\nconnection: ,a,,b,c,d,e,f,g,h,close,\r\n{k}\r\n",
-        "GET /v1/x HTTP/1.0\r\nconnection: keep-alive\r\n{k}\r\n",
+        "GET /v1/x HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n{k}\r\n",
         "GET /v1/x HTTP/1.1\r\nhost: a\r\ncontent-length: 0000000000000000000\r\n{k}\r\n",
         "DELETE /v1/x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: \t CHUNKED \r\n{k}\r\n0\r\n\r\n",
         "OPTIONS /v1/x HTTP/1.1\r\nhost: a\r\nexpect: 100-Continue\r\n{k}\r\n",
