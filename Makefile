@@ -40,7 +40,7 @@ PEERS := target/peers
 PEERS_PINNED := tests/peers/requirements.txt
 PROGRAMS := curl:curl h2load:nghttp2-client node:nodejs
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= head credential config admin records
+FUZZ_TARGETS ?= head body credential config admin records
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20

@@ -3,6 +3,7 @@
 //! Each module has a `hold`, which takes any bytes and panics where the promise is broken.
 
 pub mod admin;
+pub mod body;
 pub mod config;
 pub mod credential;
 pub mod head;
@@ -13,8 +14,9 @@ mod world;
 pub type Hold = fn(&[u8]);
 
 /// Every target by its name, which is that of its corpus too.
-pub const TARGETS: [(&str, Hold); 5] = [
+pub const TARGETS: [(&str, Hold); 6] = [
     ("head", head::hold),
+    ("body", body::hold),
     ("credential", credential::hold),
     ("config", config::hold),
     ("admin", admin::hold),

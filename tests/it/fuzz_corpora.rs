@@ -27,6 +27,11 @@ fn heads() {
 }
 
 #[test]
+fn bodies() {
+    replay("body");
+}
+
+#[test]
 fn credentials() {
     replay("credential");
 }
