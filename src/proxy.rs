@@ -49,7 +49,6 @@ use crate::clock::Clock;
 use crate::config::{ErrorFormat, Protocol};
 use crate::limit::Standing;
 use crate::lines::Lines;
-use crate::metrics::bounds::Bound;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::outcome::Outcome;
 use crate::routes::target::CheckedTarget;
@@ -348,11 +347,11 @@ impl ProxyHttp for KeyedProxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let idle = bounds::is_idle_tunnel(session, error);
-        if idle {
-            self.0.metrics.bounds.hit(Bound::WebsocketIdle);
+        let idle = bounds::of_silence(session, error);
+        if let Some(bound) = idle {
+            self.0.metrics.bounds.hit(bound);
         }
-        let denial = if idle { None } else { failure::denial_of(error, ctx) };
+        let denial = if idle.is_some() { None } else { failure::denial_of(error, ctx) };
         if let (Some(denial), Some(route)) = (&denial, &ctx.route)
             && denial.status().is_server_error()
         {

@@ -64,7 +64,7 @@ fn read(bytes: &[u8]) -> Option<usize> {
         assert!(b"\r\n".starts_with(&after[..after.len().min(2)]), "a chunk ends with CRLF");
         at = if after.len() < 2 { return None } else { end + 2 };
     }
-    let mut fields = [httparse::EMPTY_HEADER; 4096];
+    let mut fields = vec![httparse::EMPTY_HEADER; 4096];
     match httparse::parse_headers(&bytes[at..], &mut fields).expect("trailers") {
         httparse::Status::Complete((length, _)) => Some(at + length),
         httparse::Status::Partial => None,

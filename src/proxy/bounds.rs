@@ -115,9 +115,16 @@ const fn of(denial: &Denial) -> Option<Bound> {
     }
 }
 
-/// Whether the error is that a tunnel was silent for as long as it may be.
-pub(super) fn is_idle_tunnel(session: &Session, error: &Error) -> bool {
-    session.was_upgraded() && *error.etype() == ErrorType::ReadTimedout
+/// The bound that struck where the error is that a tunnel was silent for as long as it may be, or that a client of HTTP/2
+/// took nothing for as long. Of a client of HTTP/1.1 its connection knows.
+pub(super) fn of_silence(session: &Session, error: &Error) -> Option<Bound> {
+    match error.etype() {
+        ErrorType::ReadTimedout if session.was_upgraded() => Some(Bound::WebsocketIdle),
+        ErrorType::WriteTimedout if session.is_http2() && *error.esource() != ErrorSource::Upstream => {
+            Some(Bound::IdleTimeout)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -307,3 +307,18 @@ fn a_client_that_does_not_hear_that_it_has_had_its_requests_is_cut() {
     assert!(served() <= 5 + 8 + 1, "{}", served());
     assert_eq!(counted(&gateway, "requests_per_connection"), 1);
 }
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_counted() {
+    let fixture = fixture("idle_timeout = \"1s\"");
+    let gateway = fixture.start();
+    let (id, secret) = gateway.admin.key(&json!({}));
+    let mut client = Frames::connect(gateway.address);
+    // A window of nothing (RFC 9113 section 6.5.2).
+    client.write(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    client.write(&frame(1, 0x5, 1, &fields(&secret, "/v1/x")));
+    let watch = Stopwatch::start();
+    eventually("it is let go", || counted(&gateway, "idle_timeout") == 1);
+    assert!(watch.elapsed() >= Duration::from_millis(900), "{:?}", watch.elapsed());
+    eventually("it is counted", || gateway.admin.show(&id)["usage"]["requests"] == 1);
+}
