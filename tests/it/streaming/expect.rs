@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::World;
-use crate::support::{Script, Wire, head_of};
+use crate::support::{GrpcUpstream, Script, Wire, head_of};
 
 const ROUTES: &str = r#"
     [[routes]]
@@ -59,4 +59,23 @@ fn a_client_that_may_go_on_hears_it_from_the_upstream() {
     let answer = wire.answer();
     assert_eq!((answer.status, &answer.body[..]), (200, &b"hello"[..]));
     assert_eq!(world.usage(), (1, 0));
+}
+
+#[test]
+fn before_an_upstream_of_http2_the_gateway_says_to_go_on() {
+    let upstream = GrpcUpstream::start();
+    let world = World::before(upstream.address, "http2 = true");
+    for _ in 0..2 {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(request("/v1/Echo", &world.secret, 5));
+        assert_eq!(wire.head().lines().next(), Some("HTTP/1.1 100 Continue"));
+        wire.send("hello");
+        let head = wire.head();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(wire.chunk(), "hello");
+    }
+    assert!(upstream.heads().iter().all(|head| !head.headers().contains_key("expect")));
+    let mut wire = Wire::open(world.gateway.address);
+    wire.send(request("/v1/Echo", "unknown", 5));
+    assert!(wire.head().starts_with("HTTP/1.1 401 "));
 }
