@@ -20,7 +20,8 @@ pub fn check(
     headers: &HeaderMap,
 ) -> Result<HeaderValue, HeadFault> {
     known_method(method.as_str().as_bytes()).ok_or(HeadFault::Method)?;
-    if uri.scheme_str().is_some_and(|scheme| !["http", "https"].contains(&scheme)) {
+    let is_known = |scheme: &str| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    if uri.scheme_str().is_some_and(|scheme| !is_known(scheme)) {
         return Err(HeadFault::Scheme);
     }
     match target {
