@@ -215,7 +215,7 @@ impl ProxyHttp for KeyedProxy {
         if route.upstream.config.protocol == Protocol::Http2 && request.headers.contains_key(header::EXPECT) {
             // Pingora passes no interim answer on from there, so the client that waits for it hears it from us.
             request.remove_header(&header::EXPECT);
-            session.downstream_session.write_continue_response().await?;
+            session.downstream_session.write_continue_response().await.map_err(Error::into_down)?;
         }
         ctx.forward_trace(request)
     }
@@ -255,7 +255,7 @@ impl ProxyHttp for KeyedProxy {
     ) -> Result<()> {
         ctx.upstream_answers();
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(());
+            return forward::clean_answer(response);
         }
         pace::is_free();
         if response.status == StatusCode::SWITCHING_PROTOCOLS
@@ -369,7 +369,7 @@ impl ProxyHttp for KeyedProxy {
         let mut error_code = 0;
         match denial {
             // An answer has begun: it can only be cut off, which the client sees as cut off.
-            Some(denial) if session.response_written().is_some() => ctx.breaks(denial.outcome()),
+            Some(denial) if answer::has_begun(session) => ctx.breaks(denial.outcome()),
             Some(denial) => {
                 error_code = denial.status().as_u16();
                 let standings = match &ctx.passage {

@@ -1,6 +1,6 @@
 //! Writing answers of our own to a client, so that it gets to see them.
 
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -43,9 +43,10 @@ fn of_client<T>(written: Result<T>) -> Result<T> {
 }
 
 /// Reads the body that a refused client still sends, for a while, so that the client gets to see the answer. One that
-/// asked first (RFC 9110 section 10.1.1) sends none.
+/// asked first (RFC 9110 section 10.1.1) sends none, unless it was told to.
 async fn linger(session: &mut Session) {
-    if session.is_body_done() || session.req_header().headers.contains_key(header::EXPECT) {
+    let asked = session.req_header().headers.contains_key(header::EXPECT);
+    if session.is_body_done() || (asked && session.body_bytes_read() == 0) {
         return;
     }
     let drain = async {
@@ -59,6 +60,13 @@ async fn linger(session: &mut Session) {
     };
     // Whoever sends on after this does not wait for an answer.
     let _ = timeout(LINGER, drain).await;
+}
+
+/// Whether the client has the head of its answer. An interim one (RFC 9110 section 15.2) is none.
+pub(super) fn has_begun(session: &Session) -> bool {
+    let is_interim =
+        |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    session.response_written().is_some_and(|head| !is_interim(head.status))
 }
 
 /// Whether the answer with this head has no body, so that no body filter will see its end.

@@ -9,12 +9,16 @@
 //! request (RFC 9112 section 9.3.2), and are kept for the read that wants them. While a client waits for its answer,
 //! Pingora looks by a read of one byte whether it is still there, and would drop the answer where it got one.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::connection::LINGER_BYTES;
 use super::outgoing::Outgoing;
 use super::socket::Socket;
 use super::{exchange, pace};
@@ -52,6 +56,8 @@ pub struct Client<S = Socket> {
     next: Next,
     /// The beginning of the client's next request.
     ahead: BytesMut,
+    /// Bytes of a refused body that were read and thrown away.
+    discarded: usize,
     stall: Stall,
 }
 
@@ -91,6 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> Client<S> {
             held: BytesMut::new(),
             next: Next::Hold,
             ahead: BytesMut::new(),
+            discarded: 0,
             stall: Stall::default(),
         }
     }
@@ -153,12 +160,12 @@ impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> Client<S> {
         Poll::Ready(Ok(length))
     }
 
-    /// Ready once the client has left. It wakes nobody once the client has sent its next request: who looks waits for
-    /// the upstream as well.
+    /// Ready once the client has left. It wakes nobody once the client has sent much of its next request: who looks waits
+    /// for the upstream as well.
     fn look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
+        while self.ahead.len() < MAX_AHEAD {
             let mut bytes = [0; MAX_AHEAD];
-            let mut read = ReadBuf::new(&mut bytes);
+            let mut read = ReadBuf::new(&mut bytes[self.ahead.len()..]);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
@@ -166,6 +173,22 @@ impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> Client<S> {
             self.ahead.extend_from_slice(read.filled());
         }
         Poll::Pending
+    }
+
+    /// Reads on from a client whose body was refused, so that it gets to see why: up to [`LINGER_BYTES`], of which nobody
+    /// gets any.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ahead = BytesMut::new();
+        while self.discarded < LINGER_BYTES {
+            let mut bytes = [0; MAX_AHEAD];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.discarded += read.filled().len();
+        }
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }
 }
 
@@ -181,6 +204,9 @@ impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> AsyncRead for Client<S> {
                 return Poll::Ready(Err(error));
             }
         }
+        if exchange::fault().is_some() {
+            return self.discard(cx);
+        }
         if buf.capacity() == LOOK && exchange::is_whole() {
             return self.look(cx);
         }
@@ -188,6 +214,10 @@ impl<S: AsyncRead + AsyncWrite + Outgoing + Unpin> AsyncRead for Client<S> {
             let most = buf.remaining().min(self.ahead.len());
             let taken = exchange::takes(&self.ahead[..most]).ok_or(io::ErrorKind::InvalidData)?;
             buf.put_slice(&self.ahead.split_to(taken));
+            if self.ahead.is_empty() {
+                // What is split off keeps all of the room that there was.
+                self.ahead = BytesMut::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let start = buf.filled().len();
@@ -280,119 +310,5 @@ impl<S> GetProxyDigest for Client<S> {
 impl<S> GetSocketDigest for Client<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         Some(Arc::clone(&self.digest))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::head::{Body, Framing};
-    use exchange::{attended, serves};
-    use std::time::Duration;
-    use tokio::io::AsyncReadExt;
-    use tokio::net::{TcpListener, TcpStream};
-
-    async fn pair() -> (Client, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (ours, _) = listener.accept().await.unwrap();
-        let digest = SocketDigest::from_raw_fd(ours.as_raw_fd());
-        (Client::new(ours, digest), theirs)
-    }
-
-    async fn serving<T>(framing: Framing, work: impl Future<Output = T>) -> T {
-        let mut done = None;
-        attended(Duration::from_mins(1), async {
-            serves(Some(Body::of(framing)), Duration::from_mins(1));
-            done = Some(work.await);
-        })
-        .await;
-        done.unwrap()
-    }
-
-    /// What arrives within a moment.
-    async fn arrived(theirs: &mut TcpStream) -> Vec<u8> {
-        let mut bytes = vec![0; 64 << 10];
-        match tokio::time::timeout(Duration::from_millis(50), theirs.read(&mut bytes)).await {
-            Ok(read) => bytes.truncate(read.unwrap()),
-            Err(_) => bytes.clear(),
-        }
-        bytes
-    }
-
-    #[tokio::test]
-    async fn a_head_leaves_with_the_first_of_its_body_and_the_rest_at_once() {
-        let (mut ours, mut theirs) = pair().await;
-        ours.write_all(b"head ").await.unwrap();
-        assert_eq!(arrived(&mut theirs).await, b"");
-        ours.write_all(b"body ").await.unwrap();
-        assert_eq!(arrived(&mut theirs).await, b"head body ");
-        ours.write_all(b"more").await.unwrap();
-        assert_eq!(arrived(&mut theirs).await, b"more");
-    }
-
-    #[tokio::test]
-    async fn what_is_held_leaves_at_a_flush_a_shutdown_and_a_read() {
-        let (mut ours, mut theirs) = pair().await;
-        for _ in 0..2 {
-            ours.write_all(b"event").await.unwrap();
-            ours.flush().await.unwrap();
-            assert_eq!(arrived(&mut theirs).await, b"event");
-        }
-        ours.write_all(b"head").await.unwrap();
-        let waits = tokio::time::timeout(Duration::from_millis(20), ours.read_u8()).await;
-        assert!(waits.is_err());
-        assert_eq!(arrived(&mut theirs).await, b"head");
-        ours.flush().await.unwrap();
-        ours.write_all(b"last").await.unwrap();
-        AsyncWriteExt::shutdown(&mut ours).await.unwrap();
-        assert_eq!(arrived(&mut theirs).await, b"last");
-    }
-
-    #[tokio::test]
-    async fn a_look_takes_nothing_from_the_next_request_and_sees_that_the_client_left() {
-        let (mut ours, mut theirs) = pair().await;
-        let next = vec![b'x'; 3 * MAX_AHEAD];
-        theirs.write_all(&next).await.unwrap();
-        for _ in 0..2 {
-            let mut byte = [0; LOOK];
-            let look = serving(Framing::None, ours.read(&mut byte));
-            assert!(
-                tokio::time::timeout(Duration::from_millis(20), look).await.is_err(),
-                "it is still there"
-            );
-        }
-        let mut read = vec![0; next.len()];
-        let mut filled = 0;
-        while filled < read.len() {
-            filled += ours.read(&mut read[filled..]).await.unwrap();
-        }
-        assert_eq!(read, next);
-        theirs.write_all(b"x").await.unwrap();
-        let last = serving(Framing::ContentLength(1), ours.read(&mut [0; LOOK])).await;
-        assert_eq!(last.unwrap(), 1, "the last byte of a body");
-        drop(theirs);
-        assert_eq!(serving(Framing::None, ours.read(&mut [0; LOOK])).await.unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn bytes_keep_their_order_through_a_full_socket() {
-        let (mut ours, mut theirs) = pair().await;
-        let pieces: Vec<Vec<u8>> =
-            (0..400_usize).map(|n| vec![u8::try_from(n % 251).unwrap(); 1 + n * 37 % 9_000]).collect();
-        let expected: Vec<u8> = pieces.concat();
-        let writer = tokio::spawn(async move {
-            for (number, piece) in pieces.iter().enumerate() {
-                ours.write_all(piece).await.unwrap();
-                if number % 3 == 0 {
-                    ours.flush().await.unwrap();
-                }
-            }
-            AsyncWriteExt::shutdown(&mut ours).await.unwrap();
-        });
-        let mut received = Vec::new();
-        theirs.read_to_end(&mut received).await.unwrap();
-        writer.await.unwrap();
-        assert!(received == expected, "{} bytes of {}", received.len(), expected.len());
     }
 }

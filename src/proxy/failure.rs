@@ -11,7 +11,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use super::context::Context;
 use super::upstream::{Line, Unchosen, Upstream};
-use super::{BODY_TOO_LARGE, bounds, exchange};
+use super::{BODY_TOO_LARGE, answer, bounds, exchange};
 use crate::admission::denial::Denial;
 
 /// Our own error inside Pingora: no target has an address.
@@ -62,7 +62,7 @@ pub fn decide_retry(session: &Session, error: &mut Error, ctx: &mut Context, lin
     let safe = session.req_header().method.is_idempotent()
         && !session.as_ref().retry_buffer_truncated()
         && !ctx.has_upstream_answered()
-        && session.response_written().is_none();
+        && !answer::has_begun(session);
     let closed = line == Kept::Reused && found_closed(error);
     if safe && closed {
         // The others that were kept may be as dead.

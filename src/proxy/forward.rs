@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::mem;
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use memchr::memchr;
@@ -32,6 +32,8 @@ const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+const REQUEST_ID_BYTES: &[u8] = b"x-request-id";
 
 /// What identity headers start with.
 const IDENTITY_PREFIX: &[u8] = b"x-portcullis-";
@@ -116,8 +118,8 @@ fn value(text: &str) -> HeaderValue {
 }
 
 /// Takes the fields of the upstream's connection out of its answer (RFC 9110 section 7.6.1), and the length of a body out
-/// of an answer that has none (section 8.6). `Connection` itself is Pingora's to write, and in a 101 it is part of the
-/// answer.
+/// of an answer that has none (section 8.6). `Connection` itself is Pingora's to write in an answer that is the last, and in
+/// a 101 it is part of the answer.
 ///
 /// # Errors
 /// It has more than one length (RFC 9112 section 6.3).
@@ -126,7 +128,7 @@ pub fn clean_answer(response: &mut ResponseHeader) -> pingora::Result<()> {
         return Ok(());
     }
     one_length(response)?;
-    if response.status == StatusCode::NO_CONTENT {
+    if response.status == StatusCode::NO_CONTENT || response.status.is_informational() {
         response.remove_header(&CONTENT_LENGTH);
         response.remove_header(&TRANSFER_ENCODING);
     }
@@ -143,6 +145,9 @@ pub fn clean_answer(response: &mut ResponseHeader) -> pingora::Result<()> {
     for name in named.iter().chain(&[KEEP_ALIVE, PROXY_CONNECTION]) {
         response.remove_header(name);
     }
+    if response.status.is_informational() {
+        response.remove_header(&CONNECTION);
+    }
     Ok(())
 }
 
@@ -157,32 +162,38 @@ fn one_length(response: &mut ResponseHeader) -> pingora::Result<()> {
     if others.is_some() { response.insert_header(CONTENT_LENGTH, first) } else { Ok(()) }
 }
 
-/// Takes away every header that a careless upstream could take for one of ours, or for the credential.
+/// Takes away every header that a careless upstream could take for one of ours, or for the credential. A name without
+/// `_` can only be one where the configuration has one with it.
 fn strip_identity(headers: &mut HeaderMap, route: &Route) {
-    strip(headers, |name| is_identity(name) || (memchr(b'_', name).is_some() && is_lookalike(name, route)));
+    let has = |name: &[u8]| memchr(b'_', name).is_some();
+    let ours_has = ours(route).any(has);
+    strip(headers, |name| is_identity(name) || ((ours_has || has(name)) && is_lookalike(name, route)));
+}
+
+/// The headers that the configuration sets, the credential's, and the request ID's.
+fn ours(route: &Route) -> impl Iterator<Item = &[u8]> {
+    let set = route.upstream.set_headers.iter().map(|header| &header.name);
+    let credentials = route.policy.places.iter().filter_map(|place| match place {
+        CredentialPlace::Header(name) => Some(name),
+        CredentialPlace::Bearer | CredentialPlace::Query(_) => None,
+    });
+    set.chain(credentials).map(|name| name.as_str().as_bytes()).chain([REQUEST_ID_BYTES])
 }
 
 fn is_identity(name: &[u8]) -> bool {
     name.len() >= IDENTITY_PREFIX.len() && reads_as(&name[..IDENTITY_PREFIX.len()], IDENTITY_PREFIX)
 }
 
-/// Whether a name with `_` in it reads as that of a header that the configuration sets, of the request's ID, or of the
-/// credential.
+/// Whether a name that is none of [`ours`] reads as one of them.
 fn is_lookalike(name: &[u8], route: &Route) -> bool {
-    let set = route.upstream.set_headers.iter().map(|header| &header.name);
-    let credentials = route.policy.places.iter().filter_map(|place| match place {
-        CredentialPlace::Header(name) => Some(name),
-        CredentialPlace::Bearer | CredentialPlace::Query(_) => None,
-    });
-    let ours = set.chain(credentials).map(|name| name.as_str().as_bytes());
-    ours.chain([REQUEST_ID.as_str().as_bytes()]).any(|ours| ours != name && reads_as(name, ours))
+    ours(route).any(|ours| ours != name && reads_as(name, ours))
 }
 
 /// Whether a server that hands headers on as variables, where only letters and digits are themselves, would take one
 /// name for the other. `wanted` is in lower case, as names are here.
 fn reads_as(name: &[u8], wanted: &[u8]) -> bool {
-    let same =
-        |(byte, wanted): (&u8, &u8)| byte == wanted || (*wanted == b'-' && !byte.is_ascii_alphanumeric());
+    let is_plain = u8::is_ascii_alphanumeric;
+    let same = |(byte, wanted): (&u8, &u8)| byte == wanted || !(is_plain(byte) || is_plain(wanted));
     name.len() == wanted.len() && name.iter().zip(wanted).all(same)
 }
 

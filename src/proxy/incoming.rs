@@ -136,7 +136,9 @@ impl Connections {
                 }
                 let mut body = Body::of(framing);
                 match body.take(&buffer[end..]) {
-                    Ok(taken) => *ahead = buffer.split_off(end + taken),
+                    // Where nothing follows, nothing is split: both halves would keep the whole buffer.
+                    Ok(taken) if end + taken < buffer.len() => *ahead = buffer.split_off(end + taken),
+                    Ok(_) => {}
                     Err(fault) => return Incoming::Refused(Denial::BadRequest(fault.detail().into())),
                 }
                 Incoming::Head(Received { bytes: buffer, framing, body: Some(body) })

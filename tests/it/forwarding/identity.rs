@@ -32,7 +32,7 @@ fn no_header_that_reads_as_one_of_the_gateways_passes_beside_it() {
         r#"
         [upstreams.api]
         targets = ["{upstream}"]
-        set_headers = { x-tenant = "good" }
+        set_headers = { x-tenant = "good", x_group = "ours" }
         [[routes]]
         path = "/v1"
         upstream = "api"
@@ -41,7 +41,7 @@ fn no_header_that_reads_as_one_of_the_gateways_passes_beside_it() {
     );
     let secret = &world.secret;
     let request = format!(
-        "GET /v1/x HTTP/1.1\r\nhost: a\r\nx-api-key: {secret}\r\nX_Api_Key: {secret}\r\nx_tenant: evil\r\n\
+        "GET /v1/x HTTP/1.1\r\nhost: a\r\nx-api-key: {secret}\r\nX_Api_Key: {secret}\r\nx_tenant: evil\r\nX-Group: evil\r\n\
          X_Request-Id: forged\r\nx_other: 1\r\n\r\n"
     );
     assert_eq!(send(world.gateway.address, request).status, 200);
@@ -51,6 +51,7 @@ fn no_header_that_reads_as_one_of_the_gateways_passes_beside_it() {
         lines(&seen).into_iter().filter(of).collect()
     };
     assert_eq!(reads_as("x-tenant"), ["x-tenant: good"]);
+    assert_eq!(reads_as("x-group"), ["x_group: ours"]);
     assert_eq!(reads_as("x-api-key"), [""; 0]);
     assert_eq!(reads_as("x-request-id"), [""; 0]);
     assert_eq!(reads_as("x-other"), ["x_other: 1"]);

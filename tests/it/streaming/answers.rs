@@ -188,6 +188,24 @@ fn an_answer_that_can_have_no_body_says_nothing_of_its_length() {
 }
 
 #[test]
+fn an_interim_answer_says_nothing_of_a_body_or_of_the_upstreams_connection() {
+    let script = Script::start(|mut stream| {
+        head_of(&mut stream);
+        let early = "HTTP/1.1 103 Early Hints\r\nlink: <x>\r\ncontent-length: 5\r\nupgrade: x\r\nconnection: foo\r\nfoo: b\r\n\r\n";
+        write!(stream, "{early}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+    });
+    let world = World::before(script.address, "");
+    let mut wire = Wire::open(world.gateway.address);
+    wire.send(get("/v1/x", &world.secret));
+    let head = wire.head().to_lowercase();
+    assert!(head.starts_with("http/1.1 103 ") && head.contains("link: <x>"), "{head}");
+    for name in ["content-length", "upgrade", "foo"] {
+        assert!(!head.contains(name), "{head}");
+    }
+    assert!(wire.head().starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
 fn an_answer_of_two_lengths_is_a_failure_of_the_upstream() {
     for (lengths, good) in [
         ("content-length: 2, 2", false),

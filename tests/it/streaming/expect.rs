@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::World;
-use crate::support::{GrpcUpstream, Script, Wire, head_of};
+use crate::support::{GrpcUpstream, Script, Wire, eventually, head_of};
 
 const ROUTES: &str = r#"
     [[routes]]
@@ -78,4 +78,67 @@ fn before_an_upstream_of_http2_the_gateway_says_to_go_on() {
     let mut wire = Wire::open(world.gateway.address);
     wire.send(request("/v1/Echo", "unknown", 5));
     assert!(wire.head().starts_with("HTTP/1.1 401 "));
+}
+
+#[test]
+fn what_fails_after_a_100_is_still_answered() {
+    let silent = Script::start(|mut stream| {
+        head_of(&mut stream);
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        // It goes away once it has something of the body, or nothing comes.
+        let _ = std::io::Read::read(&mut stream, &mut [0; 3]);
+    });
+    for (address, more) in [(silent.address, ""), (GrpcUpstream::start().address, "http2 = true")] {
+        let world = World::new(&format!(
+            "[gateway]\nlisten = [\"127.0.0.1:0\"]\nbody_timeout = \"500ms\"\n\
+             [upstreams.api]\ntargets = [\"{address}\"]\n{more}\n\
+             [[routes]]\npath = \"/v1\"\nupstream = \"api\"\nmax_request_body = \"10\"\n"
+        ));
+        let chunked =
+            request("/v1/Hangs", &world.secret, 0).replace("content-length: 0", "transfer-encoding: chunked");
+        for (body, status, code) in [
+            ("b\r\nhello world\r\n", 413, "body_too_large"),
+            ("zz\r\nhello\r\n", 400, "bad_request"),
+            ("", 408, "request_timeout"),
+        ] {
+            let mut wire = Wire::open(world.gateway.address);
+            wire.send(&chunked);
+            assert_eq!(wire.head().lines().next(), Some("HTTP/1.1 100 Continue"));
+            wire.send_some(body);
+            let answer = wire.answer();
+            assert_eq!((answer.status, answer.code().as_str()), (status, code), "{more} {body:?}");
+        }
+    }
+}
+
+#[test]
+fn an_upstream_that_breaks_after_a_100_is_named() {
+    let broken = Script::start(|mut stream| {
+        head_of(&mut stream);
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        let _ = std::io::Read::read(&mut stream, &mut [0; 5]);
+    });
+    let world = World::before(broken.address, "");
+    let mut wire = Wire::open(world.gateway.address);
+    wire.send(request("/v1/x", &world.secret, 5));
+    wire.head();
+    wire.send("hello");
+    assert_eq!(wire.answer().code(), "upstream_failed");
+}
+
+#[test]
+fn a_client_that_asks_and_leaves_is_no_fault_of_the_gateways() {
+    let world = World::before(GrpcUpstream::start().address, "http2 = true");
+    for _ in 0..10 {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(request("/v1/Echo", &world.secret, 5));
+        wire.reset();
+    }
+    let counted = || {
+        let metrics = world.gateway.admin.metrics();
+        let requests = metrics.lines().filter(|line| line.starts_with("portcullis_requests_total{"));
+        requests.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    eventually("they are counted", || counted() == 10);
+    assert!(!world.gateway.admin.metrics().contains("internal_error"));
 }

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -63,6 +63,27 @@ fn the_upstream_notices_that_the_client_has_left() {
 /// A second is how long a client may take nothing.
 fn impatient() -> World {
     World::new(&format!("[gateway]\nlisten = [\"127.0.0.1:0\"]\nidle_timeout = \"1s\"\n{PLAIN}"))
+}
+
+#[test]
+fn the_upstream_notices_that_the_client_has_left_after_a_part_of_its_next_request() {
+    let (left, leaves) = mpsc::channel();
+    let left = Mutex::new(left);
+    let script = Script::start(move |mut stream| {
+        head_of(&mut stream);
+        let end = stream.read(&mut [0; 1]);
+        left.lock().unwrap().send(matches!(end, Ok(0))).unwrap();
+    });
+    let world = World::before(script.address, "");
+    for part in ["G", "GET /v1/y HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let mut wire = Wire::open(world.gateway.address);
+        wire.send(get("/v1/x", &world.secret));
+        sleep(Duration::from_millis(100));
+        wire.send(part);
+        sleep(Duration::from_millis(100));
+        drop(wire);
+        assert_eq!(leaves.recv_timeout(Duration::from_secs(10)), Ok(true), "{part:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::raw::{self, Answer};
 
@@ -86,6 +87,11 @@ impl Wire {
     }
 
     /// The other side has closed the connection, and sent nothing more before.
+    /// Closes it so that the other end finds it reset.
+    pub fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).unwrap();
+    }
+
     pub fn assert_closed(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.rest()), "", "something came before the end");
     }
