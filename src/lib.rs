@@ -3,9 +3,10 @@
 //!
 //! # One request, walked through
 //!
-//! [`proxy::listener`] accepts the connection and [`proxy::connection`] reads the request's head, whole and within its
-//! time; [`head`] refuses what is not one clear HTTP request, before Pingora sees a byte of it. [`proxy`] then gives the
-//! request to Pingora, whose hooks each do one step:
+//! [`proxy::listener`] accepts the connection and [`proxy::connection`] serves it: `proxy::incoming` reads a request's
+//! head, whole and within its time, and [`head`] refuses what is not one clear HTTP request, before Pingora sees a byte of
+//! it. Of its body [`proxy::client`] lets pass what [`head::Body`] can read in one way, to its end and no further.
+//! [`proxy`] gives the request to Pingora, whose hooks each do one step:
 //!
 //! 1. [`routes::target`] checks the target, the very bytes that are forwarded, and [`routes`] finds its route.
 //! 2. [`admission`] decides, in memory and without I/O: [`admission::credential`] finds the one credential,

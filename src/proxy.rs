@@ -1,6 +1,6 @@
 //! The gateway on Pingora: each hook does one step and leaves the decision to `admission`.
 //!
-//! A request's way: [`connection`] reads and checks its head; `request_filter` finds its route and has it judged;
+//! A request's way: `incoming` reads and checks its head, for [`connection`] to serve; `request_filter` finds its route and has it judged;
 //! `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives; `upstream_request_filter`
 //! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
 
