@@ -37,8 +37,8 @@ pub struct Head {
     pub method: Method,
     /// The request target: origin-form, so its first byte is `/` (RFC 9112 section 3.2.1).
     pub target: Range<usize>,
-    /// The value of `Host`, a valid `host[:port]`.
-    pub host: Range<usize>,
+    /// The value of `Host`, a valid `host[:port]`. There in each HTTP/1.1 head.
+    pub host: Option<Range<usize>>,
     /// How long the body is.
     pub framing: Framing,
     /// What the connection is to become.

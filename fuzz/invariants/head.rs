@@ -78,7 +78,7 @@ fn one_request(bytes: &[u8], head: &Head) {
     let first = seen(bytes);
     assert_eq!(first.method, head.method.as_str());
     assert_eq!(first.target, bytes[head.target.clone()]);
-    assert_eq!(first.host.as_deref(), Some(&bytes[head.host.clone()]));
+    assert_eq!(first.host.as_deref(), head.host.clone().map(|host| &bytes[host]));
     let framing = match head.framing {
         Framing::None => (None, false),
         Framing::ContentLength(length) => (Some(length), false),
@@ -143,6 +143,6 @@ fn http2_is_no_other_way_in(bytes: &[u8]) {
     }
     out.extend(b"\r\n");
     let checked = head::check(&out).unwrap_or_else(|fault| panic!("{fault:?}: {}", out.escape_ascii()));
-    assert_eq!(out[checked.host], *host.as_bytes());
+    assert_eq!(out[checked.host.unwrap()], *host.as_bytes());
     assert_eq!(out[checked.target], *path.as_bytes());
 }

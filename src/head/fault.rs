@@ -31,7 +31,7 @@ pub enum HeadFault {
     FieldValue,
     /// There are more than [`MAX_FIELDS`](super::MAX_FIELDS) fields.
     TooManyFields,
-    /// A request has no `Host`.
+    /// An HTTP/1.1 request has no `Host`.
     HostMissing,
     /// There are two `Host` fields.
     HostRepeated,

@@ -141,10 +141,12 @@ impl Fields {
     }
 
     /// Judges the fields together: the host's place, and the body's framing.
-    pub(super) fn finish(self, version: Version) -> Result<(Range<usize>, Framing), HeadFault> {
+    pub(super) fn finish(self, version: Version) -> Result<(Option<Range<usize>>, Framing), HeadFault> {
+        if version == Version::Http11 && self.host.is_none() {
+            return Err(HeadFault::HostMissing);
+        }
         let framing = self.framing(version)?;
-        // HTTP/1.0 could do without. What is forwarded is HTTP/1.1, which cannot.
-        Ok((self.host.ok_or(HeadFault::HostMissing)?, framing))
+        Ok((self.host, framing))
     }
 
     /// Whether they ask for a WebSocket and nothing else, on this connection (RFC 9110 section 7.8).

@@ -17,7 +17,7 @@ use super::request;
 use super::routing::Route;
 use crate::admission::credential;
 use crate::admission::{Passage, Permit};
-use crate::config::{CredentialForwarding, CredentialPlace, PathRewrite};
+use crate::config::{CredentialForwarding, CredentialPlace, PathRewrite, Protocol};
 use crate::routes::target::CheckedTarget;
 
 const KEY_ID: HeaderName = HeaderName::from_static("x-portcullis-key-id");
@@ -97,12 +97,23 @@ pub fn rewrite(
     headers.insert(IDENTITY_REQUEST_ID, request_id);
     if let Some(host) = &route.upstream.host {
         headers.insert(HOST, host.clone());
+    } else if !headers.contains_key(HOST) {
+        headers.insert(HOST, no_host(route));
     }
     for header in &route.upstream.set_headers {
         headers.insert(header.name.clone(), header.value.clone());
     }
     *request = parts.into();
     verbatim.map_or(Ok(()), |target| request.set_raw_path(&target))
+}
+
+/// What stands for the host of an HTTP/1.0 request that names none: nothing where that is forwarded as HTTP/1.1 (RFC 9112
+/// section 3.2), and a name that says as little in HTTP/2, where there must be one.
+fn no_host(route: &Route) -> HeaderValue {
+    HeaderValue::from_static(match route.upstream.config.protocol {
+        Protocol::Http1 => "",
+        Protocol::Http2 => "localhost",
+    })
 }
 
 /// The target where it is not what the URI says: one that is no UTF-8 is kept beside the URI, and a header made of

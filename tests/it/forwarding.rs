@@ -6,7 +6,7 @@ mod rewrites;
 
 use serde_json::json;
 
-use crate::support::{Fixture, Gateway, Seen, send};
+use crate::support::{Fixture, Gateway, GrpcUpstream, Seen, send};
 
 /// A gateway with a key.
 struct World {
@@ -179,12 +179,16 @@ fn the_request_id_that_is_answered_is_the_one_that_the_upstream_gets() {
 }
 
 #[test]
-fn an_http_1_0_request_is_forwarded_as_http_1_1_and_needs_a_host_for_it() {
+fn a_request_without_a_host_reaches_the_upstream_as_valid_http() {
     let world = World::new(KEYED);
-    let request = "GET /v1/x HTTP/1.0\r\nhost: a\r\nauthorization: Bearer {k}\r\n\r\n";
-    let seen = world.forwards(request);
-    assert_eq!((seen.line.as_str(), seen.header("host")), ("GET /v1/x HTTP/1.1", Some("a")));
-    let without = request.replace("host: a\r\n", "").replace("{k}", &world.secret);
-    assert_eq!(send(world.gateway.address, without).code(), "bad_request");
-    assert_eq!(world.fixture.upstream.count(), 1);
+    let seen = world.forwards("GET /v1/x HTTP/1.0\r\nauthorization: Bearer {k}\r\n\r\n");
+    assert_eq!(seen.line, "GET /v1/x HTTP/1.1");
+    assert_eq!(seen.header("host"), Some(""), "RFC 9112 section 3.2: empty where there is none");
+    assert_eq!(seen.header("x-forwarded-host"), None);
+    let upstream = GrpcUpstream::start();
+    let world =
+        World::new(&format!("[upstreams.api]\ntargets = [\"{}\"]\nhttp2 = true\n{KEYED}", upstream.address));
+    let request = format!("GET /v1/x HTTP/1.0\r\nauthorization: Bearer {}\r\n\r\n", world.secret);
+    assert_eq!(send(world.gateway.address, request).status, 200);
+    assert_eq!(upstream.heads()[0].uri().authority().map(http::uri::Authority::as_str), Some("localhost"));
 }
