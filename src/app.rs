@@ -171,15 +171,18 @@ fn unlock(store: &dyn Store, key: &MasterKey, path: &Path, now: Timestamp) -> an
 /// Refuses where the store is gone and its usage file is not: an empty store would know none of the keys.
 fn refuse_without_store(path: &Path) -> anyhow::Result<()> {
     let is_gone = |path: &Path| fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if !is_gone(path) {
+        return Ok(());
+    }
     let mut usage = predecessor::numbered(&usage_path(path)).into_iter().chain([usage_path(path)]);
     match usage.find(|usage| !is_gone(usage)) {
-        Some(usage) if is_gone(path) => bail!(
+        Some(usage) => bail!(
             "{}: the store is gone, and its usage file {} is still there; put the store back (`portcullis store \
              restore`), or move that file away to begin with an empty store",
             path.display(),
             usage.display()
         ),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

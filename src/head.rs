@@ -116,8 +116,7 @@ pub fn check(head: &[u8]) -> Result<Head, HeadFault> {
     let RequestLine { method, target, version } = request;
     let websocket = fields.ask_for_websocket() && method == Method::GET && version == Version::Http11;
     let (host, framing) = fields.finish(version)?;
-    let bodiless = matches!(framing, Framing::None | Framing::ContentLength(0));
-    let upgrade = if websocket && bodiless { Upgrade::WebSocket } else { Upgrade::None };
+    let upgrade = if websocket && Body::of(framing).is_over() { Upgrade::WebSocket } else { Upgrade::None };
     Ok(Head { version, method, target, host, framing, upgrade })
 }
 

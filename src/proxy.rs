@@ -1,8 +1,9 @@
 //! The gateway on Pingora: each hook does one step and leaves the decision to `admission`.
 //!
-//! A request's way: `incoming` reads and checks its head, for [`connection`] to serve; `request_filter` finds its route and has it judged;
-//! `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives; `upstream_request_filter`
-//! rewrites it; the response filters add what the client is told; and the [`context::Context`] settles when it ends.
+//! A request's way: `incoming` reads and checks its head, for [`connection`] to serve; `request_filter` finds its route
+//! and has it judged; `upstream_peer` chooses a target, which needs the [`Passage`] that only a judgement gives;
+//! `upstream_request_filter` rewrites it; the response filters add what the client is told; and the
+//! [`context::Context`] settles when it ends.
 
 pub mod addresses;
 mod admit;
@@ -254,7 +255,7 @@ impl ProxyHttp for KeyedProxy {
         ctx: &mut Context,
     ) -> Result<()> {
         ctx.upstream_answers();
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        if answer::is_interim(response.status) {
             return forward::clean_answer(response);
         }
         pace::is_free();

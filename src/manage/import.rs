@@ -3,7 +3,6 @@
 //! A line is imported whole or not at all, and the report says why. The lines of one call are one transaction.
 
 use std::collections::HashSet;
-use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -239,8 +238,7 @@ impl Manage {
 
 /// An ID for a key that was created then, so that it stands in lists among those of its time.
 fn id_of(created_at: Timestamp) -> KeyId {
-    let at = UNIX_EPOCH + Duration::from_millis(created_at.as_millis());
-    KeyId::from_u128(ulid::Ulid::from_datetime(at).0)
+    KeyId::from_u128(ulid::Ulid::from_parts(created_at.as_millis(), rand::random()).0)
 }
 
 /// A line that was read.

@@ -62,10 +62,13 @@ async fn linger(session: &mut Session) {
     let _ = timeout(LINGER, drain).await;
 }
 
-/// Whether the client has the head of its answer. An interim one (RFC 9110 section 15.2) is none.
+/// Whether another answer follows one with this status (RFC 9110 section 15.2).
+pub(super) fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether the client has the head of its answer. An interim one is none.
 pub(super) fn has_begun(session: &Session) -> bool {
-    let is_interim =
-        |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
     session.response_written().is_some_and(|head| !is_interim(head.status))
 }
 
